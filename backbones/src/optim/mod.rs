@@ -1,0 +1,3 @@
+//! Optimisers over a parameter store.
+
+pub mod spec;

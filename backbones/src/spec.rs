@@ -1,0 +1,88 @@
+//! What a spec may say about the backbone.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Architecture of the encoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BackboneSpec {
+    /// Vision Transformer (Dosovitskiy et al., arXiv 2010.11929), pre-norm.
+    Vit(VitSpec),
+}
+
+/// A Vision Transformer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct VitSpec {
+    /// Named width, depth and heads.
+    pub size: VitSize,
+    /// Height and width of the input in pixels.
+    pub image: [usize; 2],
+    /// Side of a square patch in pixels.
+    #[schemars(range(min = 2, max = 64))]
+    pub patch: usize,
+    /// Position embedding.
+    pub positions: Positions,
+    /// Largest stochastic-depth probability, reached linearly at the last block
+    /// (Huang et al., arXiv 1603.09382).
+    #[schemars(range(min = 0.0, max = 0.9))]
+    pub drop_path: f64,
+}
+
+impl Default for VitSpec {
+    fn default() -> Self {
+        Self { size: VitSize::Small, image: [256, 128], patch: 16, positions: Positions::Learned, drop_path: 0.1 }
+    }
+}
+
+/// Named sizes; head width is 64 except for `micro`, where it is 32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VitSize {
+    /// Width 96, 4 blocks, 3 heads: for tests and laptops.
+    Micro,
+    /// Width 192, 12 blocks, 3 heads.
+    Tiny,
+    /// Width 384, 12 blocks, 6 heads.
+    Small,
+    /// Width 768, 12 blocks, 12 heads.
+    Base,
+    /// Width 1024, 24 blocks, 16 heads.
+    Large,
+}
+
+/// Width, depth and heads of a ViT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VitDims {
+    /// Token width.
+    pub width: usize,
+    /// Number of blocks.
+    pub depth: usize,
+    /// Attention heads.
+    pub heads: usize,
+}
+
+impl VitSize {
+    /// What the name stands for (timm's `vit_{tiny,small,base,large}`; `micro` is ours).
+    pub fn dims(self) -> VitDims {
+        let (width, depth, heads) = match self {
+            Self::Micro => (96, 4, 3),
+            Self::Tiny => (192, 12, 3),
+            Self::Small => (384, 12, 6),
+            Self::Base => (768, 12, 12),
+            Self::Large => (1024, 24, 16),
+        };
+        VitDims { width, depth, heads }
+    }
+}
+
+/// How tokens learn where they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// A table that is trained, truncated normal with std 0.02 at the start (DINO, iBOT, TransReID).
+    Learned,
+    /// Fixed two-dimensional sine and cosine in MAE's layout; the class token's row is zero.
+    SinCos,
+}

@@ -1,0 +1,80 @@
+//! A data set as the rest of the program sees it: splits of records, found and counted once.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::spec::Size;
+
+/// One picture of a split.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Path below the data set's root, with `/` between parts.
+    pub path: String,
+    /// Identity; -1 for unlabelled pictures, 0 for Market's distractors.
+    pub pid: i64,
+    /// Camera, 0-based.
+    pub camera: u32,
+    /// Share of the person that an occluder hides, where that is known.
+    pub hidden: Option<f32>,
+    /// Whether the picture can be decoded. A corrupt picture keeps its place but is never drawn.
+    pub usable: bool,
+}
+
+/// Role of a part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Split {
+    /// Unlabelled pictures for pre-training; the training split where a set has no pool.
+    Pool,
+    /// Labelled training pictures.
+    Train,
+    /// Validation queries.
+    ValidationQuery,
+    /// Validation gallery.
+    ValidationGallery,
+    /// Test queries.
+    Query,
+    /// Test gallery.
+    Gallery,
+    /// Test queries whose person is partly hidden; same gallery.
+    OccludedQuery,
+}
+
+/// An opened data set: every file is known, counted and, unless the fingerprint says it has been
+/// before, decoded once.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// Name in tables, such as `market1501` or `synthetic-first`.
+    pub name: String,
+    /// Folder that the records' paths start from.
+    pub root: PathBuf,
+    /// Records of every split, in path order.
+    pub splits: BTreeMap<Split, Vec<Record>>,
+    /// BLAKE3 over the content of every file and its place, independent of the root; hexadecimal.
+    pub fingerprint: String,
+    /// Size of the first picture, for reports.
+    pub size: Size,
+    /// Whether tables must say that the data are synthetic.
+    pub synthetic: bool,
+    /// What was seen while opening that a reader should know, one line each (counts, dropped junk).
+    pub notes: Vec<String>,
+}
+
+impl Dataset {
+    /// Records of a split; empty if the set does not have it.
+    pub fn split(&self, split: Split) -> &[Record] {
+        self.splits.get(&split).map_or(&[], Vec::as_slice)
+    }
+
+    /// Pictures of all splits that cannot be decoded.
+    pub fn corrupt(&self) -> usize {
+        self.splits.values().flatten().filter(|record| !record.usable).count()
+    }
+
+    /// Sorted distinct identities of a split.
+    pub fn identities(&self, split: Split) -> Vec<i64> {
+        let mut pids: Vec<i64> = self.split(split).iter().map(|record| record.pid).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+}

@@ -1,0 +1,187 @@
+//! What a spec may say about data: plain serde types, no behaviour.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Image height and width in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Size(
+    /// Height in pixels.
+    #[schemars(range(min = 8, max = 4096))]
+    pub usize,
+    /// Width in pixels.
+    #[schemars(range(min = 8, max = 4096))]
+    pub usize,
+);
+
+/// Where images, identities and cameras come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DataSpec {
+    /// The built-in renderer: people in scenes, nothing to download.
+    Synthetic(SyntheticSpec),
+    /// A folder in Market-1501 layout.
+    Market1501(Market1501Spec),
+}
+
+/// The built-in renderer's settings. Equal settings give equal bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyntheticSpec {
+    /// Seed of the rendered world. Seeds of runs never change it.
+    pub seed: u64,
+    /// Which world: the first domain, or the second, which shares no identity, camera or scene with it.
+    pub domain: SyntheticDomain,
+    /// Height and width of the rendered pictures in pixels.
+    pub size: Size,
+    /// Training identities.
+    #[schemars(range(min = 2, max = 100_000))]
+    pub train_identities: usize,
+    /// Validation identities, disjoint from all others; 0 for none.
+    #[schemars(range(max = 100_000))]
+    pub validation_identities: usize,
+    /// Test identities, disjoint from all others.
+    #[schemars(range(min = 2, max = 100_000))]
+    pub test_identities: usize,
+    /// Pictures of each identity.
+    #[schemars(range(min = 4, max = 1000))]
+    pub images_per_identity: usize,
+    /// Cameras of the labelled parts.
+    #[schemars(range(min = 2, max = 99))]
+    pub cameras: usize,
+    /// Unlabelled pictures for each labelled training picture; at least ten, so that pre-training
+    /// sees more than the protocol's training does.
+    #[schemars(range(min = 10, max = 1000))]
+    pub pool_factor: usize,
+    /// Probability that a picture has an occluder.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub occlusion: f64,
+}
+
+impl Default for SyntheticSpec {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            domain: SyntheticDomain::First,
+            size: Size(128, 64),
+            train_identities: 64,
+            validation_identities: 16,
+            test_identities: 64,
+            images_per_identity: 8,
+            cameras: 6,
+            pool_factor: 10,
+            occlusion: 0.15,
+        }
+    }
+}
+
+/// A rendered world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SyntheticDomain {
+    /// The world that most specs use.
+    First,
+    /// Another world, for domain adaptation.
+    Second,
+}
+
+/// A folder in Market-1501 layout: `bounding_box_train`, `bounding_box_test`, `query`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Market1501Spec {
+    /// Folder that holds the three sub-folders, or the `Market-1501-v15.09.15` folder's parent.
+    pub root: String,
+    /// Whether the published counts of Market-1501 must hold; `auto` checks them when the folder
+    /// says it is the published set.
+    #[serde(default)]
+    pub counts: Counts,
+}
+
+/// Whether a data set's published counts are checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Counts {
+    /// Check if the folder is named `Market-1501-v15.09.15` or `market1501`.
+    #[default]
+    Auto,
+    /// The published counts must hold.
+    Published,
+    /// Any counts.
+    Any,
+}
+
+/// What to do with a picture that cannot be decoded. Either way it is found before training starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnCorrupt {
+    /// Stop and name it.
+    #[default]
+    Error,
+    /// Leave it out; the count is part of the results, and no other picture's index moves.
+    Skip,
+}
+
+/// How validation identities are held out of the training split.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ValidationSpec {
+    /// Share of the training identities that is held out, by a hash of the identity: the same
+    /// ones for every seed. 0 keeps a data set's own validation split, if it has one.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 0.9))]
+    pub identities: f64,
+}
+
+impl Default for ValidationSpec {
+    fn default() -> Self {
+        Self { identities: 0.0 }
+    }
+}
+
+/// Resampling filter, as PIL computes it (antialiased).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Filter {
+    /// Triangle, support 1.
+    Bilinear,
+    /// Keys cubic, a = -0.5, support 2.
+    Bicubic,
+}
+
+/// Channel statistics that pixels in [0, 1] are normalised with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Normalisation {
+    /// Mean 0.485, 0.456, 0.406; std 0.229, 0.224, 0.225.
+    Imagenet,
+    /// Mean 0.5, std 0.5 (TransReID and its descendants).
+    Half,
+}
+
+impl Normalisation {
+    /// Mean and standard deviation per channel.
+    pub fn mean_std(self) -> ([f32; 3], [f32; 3]) {
+        match self {
+            Self::Imagenet => ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+            Self::Half => ([0.5; 3], [0.5; 3]),
+        }
+    }
+}
+
+/// Random erasing (Zhong et al., arXiv 1708.04896) as timm does it: after normalisation, one box,
+/// log-uniform aspect in 0.3..1/0.3, up to ten tries, every erased value drawn from N(0, 1).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ErasingSpec {
+    /// Probability that a picture is erased at all.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub probability: f64,
+    /// Smallest and largest erased share of the area.
+    pub area: [f64; 2],
+}
+
+impl Default for ErasingSpec {
+    fn default() -> Self {
+        Self { probability: 0.5, area: [0.02, 1.0 / 3.0] }
+    }
+}

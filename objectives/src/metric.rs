@@ -1,0 +1,112 @@
+//! Names, units and directions of everything that is measured.
+
+/// Unit of a metric's stored value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Fraction in [0, 1]; shown in per cent.
+    Fraction,
+    /// A loss or another number without a unit.
+    Plain,
+    /// Seconds.
+    Seconds,
+    /// A count.
+    Count,
+}
+
+/// Which way is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Larger is better.
+    Higher,
+    /// Smaller is better.
+    Lower,
+    /// Neither.
+    None,
+}
+
+/// A thing that is measured. The list is the documentation; nothing else invents a metric's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MetricKey {
+    /// Mean average precision over valid queries.
+    Map,
+    /// Share of valid queries whose first kept gallery item is a match.
+    Rank1,
+    /// The same within the first five.
+    Rank5,
+    /// The same within the first ten.
+    Rank10,
+    /// Mean inverse negative penalty.
+    Minp,
+    /// Queries with at least one valid match.
+    ValidQueries,
+    /// Weighted sum that is minimised.
+    Loss,
+    /// Pixel reconstruction loss.
+    LossPixel,
+    /// Feature prediction loss.
+    LossFeature,
+    /// Identity loss.
+    LossId,
+    /// Triplet loss.
+    LossTriplet,
+    /// Share of training samples classified rightly.
+    TrainAccuracy,
+    /// Global norm of the gradient before clipping.
+    GradNorm,
+    /// Peak learning rate over groups.
+    Lr,
+    /// Mean over channels of the class token's standard deviation over a batch; near 0 means
+    /// collapse.
+    FeatureStd,
+    /// Share of masked cells that came from blocks.
+    BlockShare,
+}
+
+impl MetricKey {
+    /// All metrics.
+    pub const ALL: [Self; 16] = [
+        Self::Map, Self::Rank1, Self::Rank5, Self::Rank10, Self::Minp, Self::ValidQueries, Self::Loss, Self::LossPixel,
+        Self::LossFeature, Self::LossId, Self::LossTriplet, Self::TrainAccuracy, Self::GradNorm, Self::Lr,
+        Self::FeatureStd, Self::BlockShare,
+    ];
+
+    /// Name in columns, specs and docs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Map => "map",
+            Self::Rank1 => "rank1",
+            Self::Rank5 => "rank5",
+            Self::Rank10 => "rank10",
+            Self::Minp => "minp",
+            Self::ValidQueries => "valid_queries",
+            Self::Loss => "loss",
+            Self::LossPixel => "loss_pixel",
+            Self::LossFeature => "loss_feature",
+            Self::LossId => "loss_id",
+            Self::LossTriplet => "loss_triplet",
+            Self::TrainAccuracy => "train_accuracy",
+            Self::GradNorm => "grad_norm",
+            Self::Lr => "lr",
+            Self::FeatureStd => "feature_std",
+            Self::BlockShare => "block_share",
+        }
+    }
+
+    /// Unit of the stored value.
+    pub fn unit(self) -> Unit {
+        match self {
+            Self::Map | Self::Rank1 | Self::Rank5 | Self::Rank10 | Self::Minp | Self::TrainAccuracy | Self::BlockShare => Unit::Fraction,
+            Self::ValidQueries => Unit::Count,
+            Self::Loss | Self::LossPixel | Self::LossFeature | Self::LossId | Self::LossTriplet | Self::GradNorm | Self::Lr | Self::FeatureStd => Unit::Plain,
+        }
+    }
+
+    /// Which way is better.
+    pub fn direction(self) -> Direction {
+        match self {
+            Self::Map | Self::Rank1 | Self::Rank5 | Self::Rank10 | Self::Minp | Self::TrainAccuracy => Direction::Higher,
+            Self::Loss | Self::LossPixel | Self::LossFeature | Self::LossId | Self::LossTriplet => Direction::Lower,
+            Self::ValidQueries | Self::GradNorm | Self::Lr | Self::FeatureStd | Self::BlockShare => Direction::None,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! PersonMAE.
+
+pub mod spec;

@@ -1,0 +1,1 @@
+//! Downstream protocols: what is trained, and what is evaluated.

@@ -1,0 +1,311 @@
+//! What a spec may say about objectives, protocols and training.
+
+use reid_backbones::optim::spec::OptimSpec;
+use reid_data::spec::{ErasingSpec, Filter, Normalisation};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use crate::person_mae::spec::PersonMaeSpec;
+
+/// Pre-training objective.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectiveSpec {
+    /// No pre-training: the encoder starts from its random initialisation.
+    None(NoObjective),
+    /// Masked prediction across regions, after PersonMAE's abstract (arXiv 2311.04496).
+    PersonMae(PersonMaeSpec),
+}
+
+/// Nothing to set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoObjective {}
+
+/// What is done with the encoder downstream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProtocolSpec {
+    /// Evaluated as it is, without any training.
+    Direct(DirectSpec),
+    /// Trained with identity labels, then evaluated.
+    Supervised(SupervisedSpec),
+}
+
+/// Evaluation without training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DirectSpec {
+    /// How features are ranked.
+    pub evaluation: EvaluationSpec,
+}
+
+impl Default for DirectSpec {
+    fn default() -> Self {
+        Self { evaluation: EvaluationSpec::default() }
+    }
+}
+
+/// Supervised ReID: BNNeck, identity loss and batch-hard triplet loss.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SupervisedSpec {
+    /// Length, batch, rate and rule.
+    pub train: TrainSpec,
+    /// Identities in a batch; each gives `batch / identities` pictures.
+    #[schemars(range(min = 2, max = 4096))]
+    pub identities_per_batch: usize,
+    /// Weight of the identity loss.
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub id_weight: f64,
+    /// Label smoothing of the identity loss; 0 is off (every ViT recipe of the TransReID family).
+    #[schemars(range(min = 0.0, max = 0.9))]
+    pub label_smoothing: f64,
+    /// Weight of the triplet loss.
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub triplet_weight: f64,
+    /// Margin rule of the triplet loss.
+    pub triplet_margin: TripletMargin,
+    /// Training augmentation.
+    pub augment: SupervisedAugment,
+    /// How features are ranked.
+    pub evaluation: EvaluationSpec,
+}
+
+impl Default for SupervisedSpec {
+    /// TransReID-SSL's recipe for a pre-trained ViT-S (downstream training of its repository).
+    fn default() -> Self {
+        Self {
+            train: TrainSpec {
+                epochs: 120,
+                batch: 64,
+                accumulate: 1,
+                lr: 4e-4,
+                lr_scaling: LrScaling::None,
+                schedule: ScheduleSpec::TransreidCosine(TransreidCosine { warmup: Duration::Epochs(20.0), warmup_start: 0.01, floor: 0.002 }),
+                optim: OptimSpec::Sgd(reid_backbones::optim::spec::SgdSpec::default()),
+                clip: 0.0,
+                checkpoint_every: Duration::Epochs(10.0),
+            },
+            identities_per_batch: 16,
+            id_weight: 1.0,
+            label_smoothing: 0.0,
+            triplet_weight: 1.0,
+            triplet_margin: TripletMargin::Soft(Soft {}),
+            augment: SupervisedAugment::default(),
+            evaluation: EvaluationSpec::default(),
+        }
+    }
+}
+
+/// Margin of the triplet loss.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TripletMargin {
+    /// `softplus(d_ap - d_an)` (Hermans et al., arXiv 1703.07737).
+    Soft(Soft),
+    /// `max(0, margin + d_ap - d_an)`.
+    Hard(Hard),
+}
+
+/// Nothing to set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Soft {}
+
+/// A fixed margin.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hard {
+    /// Distance by which the hardest negative must be farther than the hardest positive.
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub margin: f64,
+}
+
+impl Default for Hard {
+    fn default() -> Self {
+        Self { margin: 0.3 }
+    }
+}
+
+/// Augmentation of the supervised recipe: resize, mirror, pad and crop, normalise, erase.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SupervisedAugment {
+    /// Resampling of the training pictures.
+    pub filter: Filter,
+    /// Probability of mirroring.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub flip: f64,
+    /// Black pixels added on each side before the random crop.
+    #[schemars(range(min = 0, max = 128))]
+    pub pad: usize,
+    /// Channel statistics, for training and evaluation.
+    pub normalisation: Normalisation,
+    /// Random erasing.
+    pub erasing: ErasingSpec,
+}
+
+impl Default for SupervisedAugment {
+    fn default() -> Self {
+        Self { filter: Filter::Bicubic, flip: 0.5, pad: 10, normalisation: Normalisation::Half, erasing: ErasingSpec::default() }
+    }
+}
+
+/// How features are made comparable and ranked. Part of every result; tables refuse to mix two.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluationSpec {
+    /// Resampling of the evaluated pictures (the TransReID family: bilinear, unlike training).
+    pub filter: Filter,
+    /// Which feature is ranked.
+    pub feature: EvaluationFeature,
+    /// Channel statistics of `direct` evaluation; the supervised protocol uses its training's.
+    pub normalisation: Normalisation,
+    /// Pictures per forward pass; no effect on the numbers.
+    #[schemars(range(min = 1, max = 4096))]
+    pub batch: usize,
+}
+
+impl Default for EvaluationSpec {
+    fn default() -> Self {
+        Self { filter: Filter::Bilinear, feature: EvaluationFeature::BeforeNeck, normalisation: Normalisation::Half, batch: 64 }
+    }
+}
+
+/// Which feature is ranked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EvaluationFeature {
+    /// The class token after the final norm, before the BNNeck.
+    BeforeNeck,
+    /// After the BNNeck's normalisation with running statistics.
+    AfterNeck,
+}
+
+/// Length, batch, rate and rule of one training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainSpec {
+    /// Passes over the epoch's plan.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub epochs: usize,
+    /// Samples in a batch.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub batch: usize,
+    /// Batches whose gradients are averaged into one update.
+    #[schemars(range(min = 1, max = 1024))]
+    pub accumulate: usize,
+    /// Peak learning rate, before scaling.
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub lr: f64,
+    /// Whether the rate grows with the batch.
+    pub lr_scaling: LrScaling,
+    /// Course of the rate.
+    pub schedule: ScheduleSpec,
+    /// Update rule.
+    pub optim: OptimSpec,
+    /// Largest global gradient norm; 0 does not clip.
+    #[schemars(range(min = 0.0, max = 1e6))]
+    pub clip: f64,
+    /// How often a checkpoint is written, besides every few minutes.
+    pub checkpoint_every: Duration,
+}
+
+impl Default for TrainSpec {
+    /// MAE's pre-training recipe (arXiv 2111.06377, appendix A.1), 300 epochs.
+    fn default() -> Self {
+        Self {
+            epochs: 300,
+            batch: 256,
+            accumulate: 1,
+            lr: 1.5e-4,
+            lr_scaling: LrScaling::Linear256,
+            schedule: ScheduleSpec::WarmupCosine(WarmupCosine::default()),
+            optim: OptimSpec::Adamw(reid_backbones::optim::spec::AdamwSpec::default()),
+            clip: 0.0,
+            checkpoint_every: Duration::Epochs(10.0),
+        }
+    }
+}
+
+/// Whether the learning rate grows with the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LrScaling {
+    /// As written.
+    None,
+    /// Times batch x accumulate / 256 (Goyal et al., arXiv 1706.02677).
+    #[serde(rename = "linear_256")]
+    Linear256,
+}
+
+/// Course of the learning rate.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduleSpec {
+    /// Linear warm-up from 0, then half a cosine to the floor, per step.
+    WarmupCosine(WarmupCosine),
+    /// TransReID-SSL's course, per epoch: its cosine is not shifted by the warm-up.
+    TransreidCosine(TransreidCosine),
+}
+
+/// Linear warm-up, then half a cosine, per step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WarmupCosine {
+    /// Length of the warm-up.
+    pub warmup: Duration,
+    /// Final rate as a share of the peak.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub floor: f64,
+}
+
+impl Default for WarmupCosine {
+    fn default() -> Self {
+        Self { warmup: Duration::Fraction(0.1), floor: 0.0 }
+    }
+}
+
+/// TransReID's cosine with warm-up (its `cosine_lr.py`), stepped at the end of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TransreidCosine {
+    /// Length of the warm-up, rounded to whole epochs.
+    pub warmup: Duration,
+    /// Rate at the first epoch as a share of the base rate.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub warmup_start: f64,
+    /// Floor as a share of the base rate.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub floor: f64,
+}
+
+impl Default for TransreidCosine {
+    fn default() -> Self {
+        Self { warmup: Duration::Epochs(20.0), warmup_start: 0.01, floor: 0.002 }
+    }
+}
+
+/// A length of training, so that short runs can scale what long ones fix.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Duration {
+    /// Share of the run.
+    Fraction(#[schemars(range(min = 0.0, max = 1.0))] f64),
+    /// Epochs.
+    Epochs(#[schemars(range(min = 0.0, max = 100_000.0))] f64),
+    /// Optimiser steps.
+    Steps(#[schemars(range(min = 0.0, max = 1e12))] f64),
+}
+
+impl Duration {
+    /// The length in optimiser steps of a run of `steps` steps and `epochs` epochs.
+    pub fn in_steps(self, steps: usize, epochs: usize) -> f64 {
+        match self {
+            Self::Fraction(share) => share * steps as f64,
+            Self::Epochs(n) => n * steps as f64 / epochs as f64,
+            Self::Steps(n) => n,
+        }
+    }
+}

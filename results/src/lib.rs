@@ -1,0 +1,1 @@
+//! Result rows in, Parquet files and tables out.

@@ -1,0 +1,5 @@
+//! Shared helpers of the tests.
+
+pub mod golden;
+
+pub use golden::Golden;
