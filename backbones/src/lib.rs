@@ -1,6 +1,21 @@
 //! Vision Transformers, their parameters, operators and optimisers: pictures in, tokens out.
 //!
-//! Knows no loss and no data set.
+//! Knows no loss, no data set and no random generator: initial values come through
+//! [`init::InitSource`]. Every model calls only [`ops`], which chooses kernels by device.
 
+pub mod encoder;
+pub mod error;
+pub mod init;
+mod kernels;
+pub mod ops;
 pub mod optim;
+pub mod params;
 pub mod spec;
+pub mod vit;
+pub mod weights;
+
+pub use encoder::{Capture, Captured, Encoder, Input, MaskedPatches, Tokens};
+pub use error::{BackboneError, Result};
+pub use ops::{DropPath, Keep};
+pub use params::{Gradients, ModuleId, ParamStore, Params};
+pub use vit::Vit;

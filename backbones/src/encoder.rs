@@ -1,0 +1,100 @@
+//! What an encoder is to the rest of the program: pictures in, tokens out.
+
+use candle_core::Tensor;
+
+use crate::error::Result;
+use crate::ops::{DropPath, Keep};
+use crate::params::Params;
+use crate::spec::VitDims;
+
+/// A network that turns pictures into tokens. Holds structure only; the numbers come as [`Params`].
+pub trait Encoder: Send + Sync {
+    /// Width, depth and heads.
+    fn dims(&self) -> VitDims;
+
+    /// Rows and columns of patches at the input size it was built for.
+    fn grid(&self) -> (usize, usize);
+
+    /// Encodes pictures.
+    ///
+    /// # Shapes
+    /// - `images`: `[b, 3, h, w]`; output: see [`Tokens`]
+    fn forward(&self, params: &Params, images: &Tensor, input: &Input) -> Result<Tokens>;
+}
+
+/// What may be asked of a forward pass besides the pictures.
+#[derive(Clone, Debug, Default)]
+pub struct Input<'a> {
+    /// Patches that enter the encoder; all of them if absent. What is left out costs nothing.
+    pub keep: Option<&'a Keep>,
+    /// Patches whose embedding is replaced before positions are added.
+    pub mask: Option<MaskedPatches<'a>>,
+    /// `[b, d]`, added to every token, such as a camera's embedding.
+    pub side: Option<&'a Tensor>,
+    /// Stochastic depth, one entry per block; none if absent.
+    pub drop_path: Option<&'a [DropPath]>,
+    /// What to hand out besides the final tokens.
+    pub capture: Capture<'a>,
+}
+
+/// Patches replaced by a mask token.
+#[derive(Clone, Debug)]
+pub struct MaskedPatches<'a> {
+    /// `[b, k, 1]`, 1 where a patch is replaced, else 0.
+    pub cells: &'a Tensor,
+    /// `[1, 1, d]`.
+    pub token: &'a Tensor,
+}
+
+impl MaskedPatches<'_> {
+    /// # Shapes
+    /// - `patches`: `[b, k, d]`; output: the same
+    pub(crate) fn apply(&self, patches: &Tensor) -> Result<Tensor> {
+        let kept = patches.broadcast_mul(&(1.0 - self.cells)?)?;
+        Ok((kept + self.cells.broadcast_mul(self.token)?)?)
+    }
+}
+
+/// Blocks whose output or attention is wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Capture<'a> {
+    /// Indices of blocks whose output tokens are kept.
+    pub blocks: &'a [usize],
+    /// Indices of blocks whose attention is computed; records no graph.
+    pub attention: &'a [usize],
+}
+
+/// Tokens of a batch.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// `[b, prefix + k, d]` after the final norm.
+    pub all: Tensor,
+    /// Tokens before the first patch.
+    pub prefix: usize,
+    /// Rows and columns of the picture's patches; k is smaller where only some were kept.
+    pub grid: (usize, usize),
+    /// What [`Capture`] asked for, in ascending order of blocks.
+    pub captured: Captured,
+}
+
+/// Captured intermediate results.
+#[derive(Clone, Debug, Default)]
+pub struct Captured {
+    /// `[b, prefix + k, d]` each, before the final norm.
+    pub blocks: Vec<Tensor>,
+    /// `[b, h, prefix + k, prefix + k]` each.
+    pub attention: Vec<Tensor>,
+}
+
+impl Tokens {
+    /// `[b, d]`, the class token.
+    pub fn class(&self) -> Result<Tensor> {
+        Ok(self.all.narrow(1, 0, 1)?.squeeze(1)?)
+    }
+
+    /// `[b, k, d]`, the patches.
+    pub fn patches(&self) -> Result<Tensor> {
+        let count = self.all.dim(1)? - self.prefix;
+        Ok(self.all.narrow(1, self.prefix, count)?)
+    }
+}

@@ -1,0 +1,5 @@
+//! Loops over slices: what the fused operators run on a CPU. The only home of `unsafe`.
+
+pub(crate) mod attention;
+pub(crate) mod gemm;
+pub(crate) mod rows;

@@ -1,0 +1,16 @@
+//! The one seam between models and arithmetic. Models call only these functions; each chooses by
+//! device: fused operators with hand-written backward passes on a CPU, candle's own operations with
+//! right gradients elsewhere.
+
+mod attention;
+mod block;
+mod host;
+mod layer_norm;
+mod linear;
+mod patches;
+
+pub use attention::{cross_attention, gelu};
+pub use block::{DropPath, block, block_attention, composed as block_composed};
+pub use layer_norm::{LAYER_NORM_EPS, layer_norm, standardise};
+pub use linear::linear;
+pub use patches::{Keep, assemble, patch_rows};

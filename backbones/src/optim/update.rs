@@ -1,0 +1,172 @@
+//! AdamW and SGD over a parameter store.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, bail};
+use rayon::prelude::*;
+
+use super::groups::{Segment, groups};
+use super::spec::{AdamwSpec, OptimSpec, SgdSpec};
+use crate::error::{BackboneError, Result};
+use crate::params::{Gradients, ParamStore};
+
+/// Elements per task.
+const CHUNK: usize = 1 << 14;
+
+/// An update rule and its state for one store.
+#[derive(Debug)]
+pub struct Optimizer {
+    spec: OptimSpec,
+    segments: Vec<Vec<Segment>>,
+    /// First moment, or momentum buffer, `[len]` per module.
+    first: Vec<Vec<f32>>,
+    /// Second moment; empty for SGD.
+    second: Vec<Vec<f32>>,
+    steps: u64,
+}
+
+impl Optimizer {
+    /// A fresh optimiser: zero moments.
+    pub fn new(spec: &OptimSpec, store: &ParamStore) -> Self {
+        let zeros = || store.modules().iter().map(|module| vec![0.0; module.len()]).collect();
+        let second = match spec {
+            OptimSpec::Adamw(_) => zeros(),
+            OptimSpec::Sgd(_) => vec![Vec::new(); store.modules().len()],
+        };
+        Self { spec: spec.clone(), segments: groups(spec, store), first: zeros(), second, steps: 0 }
+    }
+
+    /// One update. `rate` gives the scheduled learning rate for a group's multiplier.
+    ///
+    /// # Errors
+    /// Only if candle refuses.
+    pub fn step(&mut self, store: &ParamStore, grads: &Gradients, rate: &dyn Fn(f64) -> f64) -> Result<()> {
+        self.steps += 1;
+        let modules = store.modules().iter().zip(&grads.buffers);
+        let state = self.first.iter_mut().zip(&mut self.second).zip(&self.segments);
+        for ((module, grad), ((first, second), segments)) in modules.zip(state) {
+            let op = Update {
+                rule: &self.spec,
+                step: self.steps,
+                segments,
+                rates: segments.iter().map(|s| rate(s.group.multiplier) * s.group.scale).collect(),
+                state: Mutex::new((first, second)),
+            };
+            if store.device().is_cpu() {
+                module.var().as_tensor().inplace_op2(&grad.contiguous()?, &op)?;
+            } else {
+                // Updated on the host: the moments live there. Costs two transfers per module.
+                let cpu = candle_core::Device::Cpu;
+                let host = module.var().as_detached_tensor().to_device(&cpu)?.copy()?;
+                host.inplace_op2(&grad.contiguous()?.to_device(&cpu)?, &op)?;
+                module.var().set(&host.to_device(store.device())?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The state by module, for checkpoints: `m.<module>`, `v.<module>`, and the number of steps.
+    pub fn save(&self, store: &ParamStore) -> Result<(Vec<(String, Tensor)>, u64)> {
+        let mut out = Vec::new();
+        for (prefix, all) in [("m.", &self.first), ("v.", &self.second)] {
+            for (module, values) in store.modules().iter().zip(all).filter(|(_, values)| !values.is_empty()) {
+                let tensor = Tensor::from_slice(values, values.len(), &candle_core::Device::Cpu)?;
+                out.push((format!("{prefix}{}", module.name), tensor));
+            }
+        }
+        Ok((out, self.steps))
+    }
+
+    /// Restores what [`Self::save`] gave.
+    ///
+    /// # Errors
+    /// If a module's state is missing or has another length.
+    pub fn load(&mut self, store: &ParamStore, state: &BTreeMap<String, Tensor>, steps: u64) -> Result<()> {
+        for (prefix, all) in [("m.", &mut self.first), ("v.", &mut self.second)] {
+            for (module, values) in store.modules().iter().zip(all).filter(|(_, values)| !values.is_empty()) {
+                let name = format!("{prefix}{}", module.name);
+                let saved = state.get(&name).ok_or_else(|| BackboneError::UnknownParameter { name: name.clone() })?;
+                if saved.elem_count() != values.len() {
+                    let (expected, found) = (vec![values.len()], saved.dims().to_vec());
+                    return Err(BackboneError::Shape { name, expected, found });
+                }
+                *values = saved.flatten_all()?.to_vec1()?;
+            }
+        }
+        self.steps = steps;
+        Ok(())
+    }
+}
+
+/// First and second state of one module.
+type Moments<'a> = (&'a mut Vec<f32>, &'a mut Vec<f32>);
+
+struct Update<'a> {
+    rule: &'a OptimSpec,
+    step: u64,
+    segments: &'a [Segment],
+    /// Learning rate of each segment.
+    rates: Vec<f64>,
+    state: Mutex<Moments<'a>>,
+}
+
+impl InplaceOp2 for Update<'_> {
+    fn name(&self) -> &'static str {
+        "optimizer-step"
+    }
+
+    fn cpu_fwd(&self, dst: &mut CpuStorage, dst_l: &Layout, grad: &CpuStorage, grad_l: &Layout) -> candle_core::Result<()> {
+        let (CpuStorage::F32(params), CpuStorage::F32(grad)) = (dst, grad) else { bail!("parameters are f32") };
+        let (Some((p0, p1)), Some((g0, g1))) = (dst_l.contiguous_offsets(), grad_l.contiguous_offsets()) else {
+            bail!("parameters and gradients are contiguous")
+        };
+        let (params, grad) = (&mut params[p0..p1], &grad[g0..g1]);
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (first, second) = &mut *state;
+        for (segment, &rate) in self.segments.iter().zip(&self.rates) {
+            let range = segment.start..segment.end;
+            let (p, g, m) = (&mut params[range.clone()], &grad[range.clone()], &mut first[range.clone()]);
+            let decay = segment.group.weight_decay;
+            match self.rule {
+                OptimSpec::Adamw(spec) => adamw(spec, self.step, rate, decay, p, g, m, &mut second[range]),
+                OptimSpec::Sgd(spec) => sgd(spec, self.step, rate, decay, p, g, m),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `p -= lr wd p`, then the bias-corrected Adam step; moments and update in f32, constants in f64.
+#[expect(clippy::too_many_arguments, reason = "an update rule's operands")]
+fn adamw(spec: &AdamwSpec, step: u64, rate: f64, decay: f64, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+    let [b1, b2] = spec.betas;
+    let correction1 = 1.0 - b1.powf(step as f64);
+    let correction2 = 1.0 - b2.powf(step as f64);
+    let shrink = (1.0 - rate * decay) as f32;
+    let size = (rate / correction1) as f32;
+    let root = (1.0 / correction2.sqrt()) as f32;
+    let eps = spec.eps as f32;
+    let (b1, b2, c1, c2) = (b1 as f32, b2 as f32, (1.0 - b1) as f32, (1.0 - b2) as f32);
+    let chunks = p.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK)).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
+    chunks.for_each(|(((p, g), m), v)| {
+        for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+            *m = b1 * *m + c1 * g;
+            *v = b2 * *v + c2 * g * g;
+            *p = *p * shrink - size * *m / (v.sqrt() * root + eps);
+        }
+    });
+}
+
+/// `g += wd p`, `buffer = momentum buffer + g` (the gradient itself at the first step), `p -= lr buffer`.
+fn sgd(spec: &SgdSpec, step: u64, rate: f64, decay: f64, p: &mut [f32], g: &[f32], buffer: &mut [f32]) {
+    let momentum = if step == 1 { 0.0 } else { spec.momentum as f32 };
+    let (rate, decay) = (rate as f32, decay as f32);
+    let chunks = p.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK)).zip(buffer.par_chunks_mut(CHUNK));
+    chunks.for_each(|((p, g), buffer)| {
+        for ((p, &g), buffer) in p.iter_mut().zip(g).zip(buffer) {
+            *buffer = momentum * *buffer + (g + decay * *p);
+            *p -= rate * *buffer;
+        }
+    });
+}

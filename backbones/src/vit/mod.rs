@@ -1,0 +1,191 @@
+//! The Vision Transformer: pre-norm blocks over a class token and patches, timm's names and numbers.
+
+mod positions;
+
+use candle_core::{Device, Tensor};
+
+pub use positions::{sincos_at, sincos_grid};
+
+use crate::encoder::{Captured, Encoder, Input, Tokens};
+use crate::error::Result;
+use crate::init::{Init, InitSource};
+use crate::ops::{self, Keep};
+use crate::params::{ModuleId, ParamDef, ParamStore, Params, Role};
+use crate::spec::{Positions, VitDims, VitSpec};
+
+/// MLP width over token width (Dosovitskiy et al., arXiv 2010.11929, table 1).
+pub const MLP_RATIO: usize = 4;
+/// Standard deviation of linear layers, tokens and position tables (DINO, timm).
+const INIT_STD: f64 = 0.02;
+
+/// Structure of a ViT; the numbers are in the [`ParamStore`] it was built into.
+#[derive(Clone, Debug)]
+pub struct Vit {
+    dims: VitDims,
+    image: (usize, usize),
+    patch: usize,
+    class: ModuleId,
+    positions: PositionTable,
+    patch_embed: ModuleId,
+    blocks: Vec<ModuleId>,
+    norm: ModuleId,
+}
+
+#[derive(Clone, Debug)]
+enum PositionTable {
+    Learned(ModuleId),
+    Fixed(Tensor),
+}
+
+/// Definitions of one block's tensors, in the order that [`ops::block`] reads.
+pub fn block_defs(width: usize, init: &impl Fn(usize, usize) -> Init) -> Vec<ParamDef> {
+    let hidden = MLP_RATIO * width;
+    let def = |name, shape: &[usize], role, init| ParamDef { name, shape: shape.to_vec(), role, init };
+    let mut defs = Vec::with_capacity(12);
+    let norm = |defs: &mut Vec<ParamDef>, weight, bias| {
+        defs.push(def(weight, &[width], Role::Scale, Init::Constant(1.0)));
+        defs.push(def(bias, &[width], Role::Bias, Init::Constant(0.0)));
+    };
+    let linear = |defs: &mut Vec<ParamDef>, weight, bias, outputs: usize, inputs: usize| {
+        defs.push(def(weight, &[outputs, inputs], Role::Weight, init(inputs, outputs)));
+        defs.push(def(bias, &[outputs], Role::Bias, Init::Constant(0.0)));
+    };
+    norm(&mut defs, "norm1.weight", "norm1.bias");
+    linear(&mut defs, "attn.qkv.weight", "attn.qkv.bias", 3 * width, width);
+    linear(&mut defs, "attn.proj.weight", "attn.proj.bias", width, width);
+    norm(&mut defs, "norm2.weight", "norm2.bias");
+    linear(&mut defs, "mlp.fc1.weight", "mlp.fc1.bias", hidden, width);
+    linear(&mut defs, "mlp.fc2.weight", "mlp.fc2.bias", width, hidden);
+    defs
+}
+
+/// Definitions of a linear layer with bias.
+pub fn linear_defs(inputs: usize, outputs: usize, init: Init) -> Vec<ParamDef> {
+    vec![
+        ParamDef { name: "weight", shape: vec![outputs, inputs], role: Role::Weight, init },
+        ParamDef { name: "bias", shape: vec![outputs], role: Role::Bias, init: Init::Constant(0.0) },
+    ]
+}
+
+/// Definitions of a layer norm.
+pub fn norm_defs(width: usize) -> Vec<ParamDef> {
+    vec![
+        ParamDef { name: "weight", shape: vec![width], role: Role::Scale, init: Init::Constant(1.0) },
+        ParamDef { name: "bias", shape: vec![width], role: Role::Bias, init: Init::Constant(0.0) },
+    ]
+}
+
+impl Vit {
+    /// Defines the parameters in `store`, every name behind `prefix`.
+    ///
+    /// Linear layers and tables start truncated normal with std 0.02 (DINO); with fixed positions,
+    /// linear layers start Xavier uniform (MAE).
+    pub fn build(spec: &VitSpec, prefix: &str, store: &mut ParamStore, source: &InitSource) -> Result<Self> {
+        Self::with_dims(spec.size.dims(), spec, prefix, store, source)
+    }
+
+    /// [`Self::build`] with sizes that have no name.
+    pub fn with_dims(dims: VitDims, spec: &VitSpec, prefix: &str, store: &mut ParamStore, source: &InitSource) -> Result<Self> {
+        let (width, patch) = (dims.width, spec.patch);
+        let image = (spec.image[0], spec.image[1]);
+        let (rows, cols) = (image.0 / patch, image.1 / patch);
+        let head = dims.depth + 1;
+        let name = |part: &str| format!("{prefix}{part}");
+        let init = |fan_in, fan_out| match spec.positions {
+            Positions::Learned => Init::TruncNormal(INIT_STD),
+            Positions::SinCos => Init::Xavier { fan_in, fan_out },
+        };
+        let token = |shape: Vec<usize>| {
+            vec![ParamDef { name: "", shape, role: Role::Token, init: Init::TruncNormal(INIT_STD) }]
+        };
+        let class = store.add(&name("cls_token"), 0, &token(vec![1, 1, width]), source)?;
+        let positions = match spec.positions {
+            Positions::Learned => {
+                PositionTable::Learned(store.add(&name("pos_embed"), 0, &token(vec![1, 1 + rows * cols, width]), source)?)
+            }
+            Positions::SinCos => PositionTable::Fixed(fixed_positions(width, rows, cols, store.device())?),
+        };
+        let inputs = 3 * patch * patch;
+        let weight = ParamDef { name: "weight", shape: vec![width, 3, patch, patch], role: Role::Weight, init: init(inputs, width) };
+        let bias = ParamDef { name: "bias", shape: vec![width], role: Role::Bias, init: Init::Constant(0.0) };
+        let patch_embed = store.add(&name("patch_embed.proj"), 0, &[weight, bias], source)?;
+        let blocks = (0..dims.depth)
+            .map(|i| store.add(&name(&format!("blocks.{i}")), i + 1, &block_defs(width, &init), source))
+            .collect::<Result<_>>()?;
+        let norm = store.add(&name("norm"), head, &norm_defs(width), source)?;
+        Ok(Self { dims, image, patch, class, positions, patch_embed, blocks, norm })
+    }
+
+    /// Patch size in pixels.
+    pub fn patch(&self) -> usize {
+        self.patch
+    }
+
+    /// Input height and width in pixels.
+    pub fn image(&self) -> (usize, usize) {
+        self.image
+    }
+
+    /// The fixed position table `[1, 1 + n, d]`, if positions are not learnt; for export.
+    pub fn fixed_positions(&self) -> Option<&Tensor> {
+        match &self.positions {
+            PositionTable::Fixed(table) => Some(table),
+            PositionTable::Learned(_) => None,
+        }
+    }
+}
+
+fn fixed_positions(width: usize, rows: usize, cols: usize, device: &Device) -> Result<Tensor> {
+    let class = std::iter::repeat_n(0.0, width);
+    let values: Vec<f32> = class.chain(sincos_grid(width, rows, cols)).map(|v| v as f32).collect();
+    Ok(Tensor::from_vec(values, (1, 1 + rows * cols, width), device)?)
+}
+
+impl Encoder for Vit {
+    fn dims(&self) -> VitDims {
+        self.dims
+    }
+
+    fn grid(&self) -> (usize, usize) {
+        (self.image.0 / self.patch, self.image.1 / self.patch)
+    }
+
+    fn forward(&self, params: &Params, images: &Tensor, input: &Input) -> Result<Tokens> {
+        let (b, _c, h, w) = images.dims4()?;
+        let (rows, cols) = (h / self.patch, w / self.patch);
+        let everything;
+        let keep = match input.keep {
+            Some(keep) => keep,
+            None => {
+                everything = Keep::all(b, rows * cols);
+                &everything
+            }
+        };
+        let patches = ops::linear(&ops::patch_rows(images, self.patch, keep)?, params, self.patch_embed)?; // [b, k, d]
+        let patches = match &input.mask {
+            Some(mask) => mask.apply(&patches)?,
+            None => patches,
+        };
+        let positions = match &self.positions {
+            PositionTable::Learned(id) => params.tensor(*id)?,
+            PositionTable::Fixed(table) => table.clone(),
+        };
+        let mut x = ops::assemble(&patches, &params.tensor(self.class)?, &positions, keep)?; // [b, 1 + k, d]
+        if let Some(side) = input.side {
+            x = x.broadcast_add(&side.unsqueeze(1)?)?;
+        }
+        let mut captured = Captured::default();
+        for (i, &id) in self.blocks.iter().enumerate() {
+            if input.capture.attention.contains(&i) {
+                captured.attention.push(ops::block_attention(&x, params, id, self.dims.heads)?);
+            }
+            let drop_path = input.drop_path.map(|all| &all[i]);
+            x = ops::block(&x, params, id, self.dims.heads, drop_path)?;
+            if input.capture.blocks.contains(&i) {
+                captured.blocks.push(x.clone());
+            }
+        }
+        let all = ops::layer_norm(&x, params, self.norm)?;
+        Ok(Tokens { all, prefix: 1, grid: (rows, cols), captured })
+    }
+}
