@@ -1,0 +1,100 @@
+//! Encoders as evaluation sees them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use reid_backbones::spec::VitSpec;
+use reid_backbones::{Encoder, Input, ParamStore, Vit, weights};
+
+use super::neck::RunningStats;
+use crate::error::{Result, TaskError};
+use crate::random::init_source;
+use crate::spec::EvaluationFeature;
+use crate::task::Embed;
+
+/// An encoder whose feature is the class token after the final norm.
+pub struct EncoderModel {
+    vit: Vit,
+    store: ParamStore,
+}
+
+impl EncoderModel {
+    /// Random weights of a seed: what pre-training of that seed starts from.
+    ///
+    /// # Errors
+    /// If candle refuses.
+    pub fn random(spec: &VitSpec, seed: u64, device: &Device) -> Result<Self> {
+        let mut store = ParamStore::new(device);
+        // The prefix is part of the initialisation's key; objectives use the same.
+        let vit = Vit::build(spec, super::ENCODER, &mut store, &init_source(seed))?;
+        Ok(Self { vit, store })
+    }
+
+    /// Weights with timm's names.
+    ///
+    /// # Errors
+    /// If they do not fit the architecture; `path` is named.
+    pub fn with_weights(spec: &VitSpec, tensors: &BTreeMap<String, Tensor>, path: &Path, device: &Device) -> Result<Self> {
+        let model = Self::random(spec, 0, device)?;
+        weights::load(&model.store, super::ENCODER, tensors, path)?;
+        Ok(model)
+    }
+
+    /// Structure and parameters.
+    pub fn into_parts(self) -> (Vit, ParamStore) {
+        (self.vit, self.store)
+    }
+}
+
+impl Embed for EncoderModel {
+    fn embed(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.vit.forward(&self.store.frozen(), images, &Input::default())?.class()?)
+    }
+}
+
+/// A trained protocol's model: encoder and BNNeck.
+pub struct NeckModel {
+    encoder: EncoderModel,
+    weight: Tensor,
+    stats: RunningStats,
+    feature: EvaluationFeature,
+}
+
+impl NeckModel {
+    /// From a protocol's product.
+    ///
+    /// # Errors
+    /// If something is missing or does not fit.
+    pub fn from_product(
+        spec: &VitSpec,
+        product: &BTreeMap<String, Tensor>,
+        feature: EvaluationFeature,
+        path: &Path,
+        device: &Device,
+    ) -> Result<Self> {
+        let strip = |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix(super::ENCODER)?.to_owned(), tensor.clone()));
+        let encoder: BTreeMap<String, Tensor> = product.iter().filter_map(strip).collect();
+        let get = |name: &str| -> Result<Tensor> {
+            let found = product.get(name).ok_or_else(|| TaskError::MissingState { name: name.to_owned() })?;
+            Ok(found.to_device(device)?)
+        };
+        let [mean, variance] = RunningStats::NAMES.map(|name| get(&format!("{}{name}", super::NECK)));
+        Ok(Self {
+            encoder: EncoderModel::with_weights(spec, &encoder, path, device)?,
+            weight: get(&format!("{}weight", super::NECK))?,
+            stats: RunningStats::from_tensors(mean?, variance?)?,
+            feature,
+        })
+    }
+}
+
+impl Embed for NeckModel {
+    fn embed(&self, images: &Tensor) -> Result<Tensor> {
+        let feature = self.encoder.embed(images)?;
+        match self.feature {
+            EvaluationFeature::BeforeNeck => Ok(feature),
+            EvaluationFeature::AfterNeck => Ok(self.stats.normalize(&feature, &self.weight)?),
+        }
+    }
+}

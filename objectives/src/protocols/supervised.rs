@@ -1,0 +1,167 @@
+//! Supervised ReID: identity loss behind a BNNeck, batch-hard triplet loss before it
+//! (Luo et al., arXiv 1903.07071; TransReID, arXiv 2102.04378).
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+use reid_backbones::init::Init;
+use reid_backbones::params::{ModuleId, ParamDef, Role};
+use reid_backbones::spec::VitSpec;
+use reid_backbones::{Encoder, Input, ParamStore, Vit, ops};
+use reid_data::dataset::{Record, Split};
+use reid_data::plan::EpochPlan;
+use reid_data::sampler;
+use reid_data::spec::Size;
+use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec};
+
+use super::losses::{accuracy, id_loss, triplet_loss};
+use super::model::EncoderModel;
+use super::neck::{BatchStats, RunningStats, normalize_batch};
+use super::{CLASSIFIER, ENCODER, NECK};
+use crate::error::Result;
+use crate::metric::MetricKey;
+use crate::person_mae::view_tensor;
+use crate::random::{drop_paths, init_source};
+use crate::spec::SupervisedSpec;
+use crate::task::{Clock, Services, State, StepOutput, Task};
+
+/// Raised whenever the numbers that this protocol gives change.
+pub const ALGORITHM_VERSION: u32 = 1;
+/// Standard deviation of the classifier's initial weights (TransReID).
+const CLASSIFIER_STD: f64 = 0.001;
+
+/// The protocol's training.
+pub struct Supervised {
+    spec: SupervisedSpec,
+    backbone: VitSpec,
+    vit: Vit,
+    store: ParamStore,
+    neck: ModuleId,
+    classifier: ModuleId,
+    stats: RunningStats,
+    device: Device,
+}
+
+impl Supervised {
+    /// Puts a neck and a classifier of `identities` classes on an encoder; their initial values
+    /// depend on the downstream seed.
+    ///
+    /// # Errors
+    /// If candle refuses.
+    pub fn build(
+        spec: &SupervisedSpec,
+        backbone: &VitSpec,
+        encoder: EncoderModel,
+        identities: usize,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        let (vit, mut store) = encoder.into_parts();
+        let (width, layer) = (vit.dims().width, vit.dims().depth + 1);
+        let source = init_source(seed);
+        // TransReID's bottleneck bias is frozen at 0, so there is none.
+        let weight = ParamDef { name: "weight", shape: vec![width], role: Role::Scale, init: Init::Constant(1.0) };
+        let neck = store.add(NECK.trim_end_matches('.'), layer, &[weight], &source)?;
+        let weight = ParamDef { name: "weight", shape: vec![identities, width], role: Role::Weight, init: Init::Normal(CLASSIFIER_STD) };
+        let classifier = store.add(CLASSIFIER, layer, &[weight], &source)?;
+        let stats = RunningStats::new(width, device)?;
+        let (spec, backbone, device) = (spec.clone(), backbone.clone(), device.clone());
+        Ok(Self { spec, backbone, vit, store, neck, classifier, stats, device })
+    }
+
+    fn images_per_identity(&self) -> usize {
+        self.spec.train.batch / self.spec.identities_per_batch
+    }
+}
+
+/// Sorted identities that have at least one usable picture; a label is a position in it.
+pub fn training_identities(records: &[Record]) -> Vec<i64> {
+    let mut pids: Vec<i64> = records.iter().filter(|record| record.usable).map(|record| record.pid).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
+impl Task for Supervised {
+    fn views(&self) -> ViewPlan {
+        let augment = &self.spec.augment;
+        let view = ViewSpec {
+            size: Size(self.backbone.image[0], self.backbone.image[1]),
+            crop: Crop::PadCrop { pad: augment.pad },
+            filter: augment.filter,
+            flip: augment.flip,
+            normalisation: augment.normalisation,
+            erasing: (augment.erasing.probability > 0.0).then_some(augment.erasing),
+        };
+        ViewPlan { views: vec![view], shared_flip: 0.0 }
+    }
+
+    fn couples_samples(&self) -> bool {
+        self.spec.triplet_weight > 0.0
+    }
+
+    fn begin_epoch(&mut self, epoch: usize, seed: u64, services: &dyn Services) -> Result<EpochPlan> {
+        let records = services.records(Split::Train);
+        let (p, k) = (self.spec.identities_per_batch, self.images_per_identity());
+        Ok(sampler::pk(records, p, k, seed, epoch as u32)?)
+    }
+
+    fn step(&self, batch: &ViewBatch, clock: Clock) -> Result<StepOutput> {
+        let images = view_tensor(batch, 0, &self.device)?;
+        let labels = Tensor::from_slice(&batch.labels, batch.len(), &self.device)?; // [b]
+        let params = self.store.training();
+        let depth = self.vit.dims().depth;
+        let drops = drop_paths(self.backbone.drop_path, depth, clock.seed, clock.epoch, &batch.draws);
+        let input = Input { drop_path: drops.as_deref(), ..Input::default() };
+        let feature = self.vit.forward(&params, &images, &input)?.class()?; // [b, d]
+        let (normed, batch_stats) = normalize_batch(&feature, &params.tensor(self.neck)?)?; // [b, d]
+        let logits = ops::linear(&normed, &params, self.classifier)?; // [b, k]
+        let id = id_loss(&logits, &labels, self.spec.label_smoothing)?;
+        let triplet = triplet_loss(&feature, &labels, self.spec.triplet_margin)?.loss;
+        let loss = ((&id * self.spec.id_weight)? + (&triplet * self.spec.triplet_weight)?)?;
+        let stats = vec![
+            (MetricKey::LossId, id.detach()),
+            (MetricKey::LossTriplet, triplet.detach()),
+            (MetricKey::TrainAccuracy, accuracy(&logits, &labels)?),
+        ];
+        let carried = vec![("mean", batch_stats.mean), ("variance", batch_stats.variance)];
+        Ok(StepOutput { loss, stats, carried })
+    }
+
+    fn after_step(&mut self, outputs: &[StepOutput], _: Clock) -> Result<()> {
+        for output in outputs {
+            let [(_, mean), (_, variance)] = output.carried.as_slice() else {
+                unreachable!("every step carries the batch's two statistics")
+            };
+            self.stats.update(&BatchStats { mean: mean.clone(), variance: variance.clone() })?;
+        }
+        Ok(())
+    }
+
+    fn trainable(&self) -> &ParamStore {
+        &self.store
+    }
+
+    fn save(&self) -> Result<State> {
+        let tensors = self.stats.tensors().into_iter().map(|(name, tensor)| (format!("{NECK}{name}"), tensor));
+        Ok(State { tensors: tensors.collect(), scalars: BTreeMap::new() })
+    }
+
+    fn load(&mut self, state: &State) -> Result<()> {
+        let get = |name: &str| {
+            let name = format!("{NECK}{name}");
+            state.tensors.get(&name).cloned().ok_or(crate::TaskError::MissingState { name })
+        };
+        let [mean, variance] = RunningStats::NAMES.map(get);
+        self.stats = RunningStats::from_tensors(mean?.to_device(&self.device)?, variance?.to_device(&self.device)?)?;
+        Ok(())
+    }
+
+    fn product(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut tensors = self.store.tensors()?;
+        tensors.remove(&format!("{CLASSIFIER}.weight"));
+        tensors.extend(self.save()?.tensors);
+        debug_assert!(tensors.keys().any(|name| name.starts_with(ENCODER)), "the encoder is part of the product");
+        Ok(tensors)
+    }
+}

@@ -1,0 +1,129 @@
+//! What the train loop runs: a pre-training objective or a protocol's training, all the same to it.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use reid_backbones::ParamStore;
+use reid_data::dataset::{Record, Split};
+use reid_data::plan::EpochPlan;
+use reid_data::views::{ViewBatch, ViewPlan};
+
+use crate::error::Result;
+use crate::metric::MetricKey;
+
+/// Where a training stands, and the seed of all its random numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// Epoch, from 0.
+    pub epoch: usize,
+    /// Epochs of the run.
+    pub epochs: usize,
+    /// Optimiser step, from 0, over the whole run.
+    pub step: usize,
+    /// Optimiser steps of the run.
+    pub steps: usize,
+    /// Seed of the run.
+    pub seed: u64,
+}
+
+/// What one forward pass gives.
+#[derive(Debug)]
+pub struct StepOutput {
+    /// Scalar to minimise.
+    pub loss: Tensor,
+    /// Detached scalars to record.
+    pub stats: Vec<(MetricKey, Tensor)>,
+    /// Detached tensors that [`Task::after_step`] needs, such as a batch's statistics.
+    pub carried: Vec<(&'static str, Tensor)>,
+}
+
+/// Everything but parameters that a resumed training needs.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Named tensors of any type.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Named numbers.
+    pub scalars: BTreeMap<String, f64>,
+}
+
+/// Features of a split, one row per usable record, in record order.
+#[derive(Clone, Debug)]
+pub struct Features {
+    /// `[n, d]`, row-major.
+    pub values: Vec<f32>,
+    /// d.
+    pub width: usize,
+    /// `[n]`, index of each row's record in its split.
+    pub records: Vec<u32>,
+}
+
+/// A model as evaluation sees it.
+pub trait Embed {
+    /// One feature per picture; records no graph.
+    ///
+    /// # Shapes
+    /// - `images`: `[b, 3, h, w]`; output: `[b, d]`
+    fn embed(&self, images: &Tensor) -> Result<Tensor>;
+}
+
+/// What the loop offers to tasks and protocols: the data, and features of it.
+pub trait Services {
+    /// Records of a split.
+    fn records(&self, split: Split) -> &[Record];
+
+    /// Features of every usable picture of a split.
+    ///
+    /// # Errors
+    /// If a picture cannot be read or the model fails.
+    fn extract(&self, split: Split, views: &ViewPlan, batch: usize, model: &dyn Embed) -> Result<Features>;
+}
+
+/// A training. May not log, touch the disk, or know the optimiser.
+pub trait Task {
+    /// Views the loader makes of each draw.
+    fn views(&self) -> ViewPlan;
+
+    /// Whether the loss compares samples of one batch, so that accumulating over batches would
+    /// change what is minimised.
+    fn couples_samples(&self) -> bool;
+
+    /// The draws of an epoch; a clustering protocol relabels here.
+    ///
+    /// # Errors
+    /// If the data cannot give a batch.
+    fn begin_epoch(&mut self, epoch: usize, seed: u64, services: &dyn Services) -> Result<EpochPlan>;
+
+    /// Loss and statistics of one batch; pure.
+    ///
+    /// # Errors
+    /// If candle refuses.
+    fn step(&self, batch: &ViewBatch, clock: Clock) -> Result<StepOutput>;
+
+    /// Once per optimiser step, after it: moving averages, centers, queues, memories.
+    ///
+    /// # Errors
+    /// If candle refuses.
+    fn after_step(&mut self, outputs: &[StepOutput], clock: Clock) -> Result<()>;
+
+    /// Parameters that the optimiser changes.
+    fn trainable(&self) -> &ParamStore;
+
+    /// Everything else that a resumed training needs.
+    ///
+    /// # Errors
+    /// If candle refuses.
+    fn save(&self) -> Result<State>;
+
+    /// Restores what [`Self::save`] gave.
+    ///
+    /// # Errors
+    /// If something is missing or does not fit.
+    fn load(&mut self, state: &State) -> Result<()>;
+
+    /// The training's product by name: an encoder's weights with timm's names for an objective, the
+    /// whole model for a protocol.
+    ///
+    /// # Errors
+    /// If candle refuses.
+    fn product(&self) -> Result<BTreeMap<String, Tensor>>;
+}
