@@ -1,5 +1,7 @@
 //! Tests of the objectives: what must hold for any input, against slow twins and by invariance.
 
+#![expect(clippy::float_cmp, reason = "what is compared exactly is exact by construction")]
+
 use std::cmp::Ordering;
 
 use candle_core::{Device, Result, Tensor, Var};
@@ -153,6 +155,22 @@ fn ranking_of_features_equals_ranking_of_their_distances() -> Result<()> {
     assert!((ranking.minp - expected.minp).abs() < 1e-5, "{} {}", ranking.minp, expected.minp);
     assert_eq!(ranking.cmc.len(), 50);
     assert_eq!(ranking.cmc_at(1), ranking.cmc[0]);
+    Ok(())
+}
+
+/// Copies of one picture are at bit-equal distances wherever they stand, so they keep gallery order.
+#[test]
+fn ranking_keeps_copies_in_gallery_order() -> Result<()> {
+    let feature = normals(&mut rng(14), CROWD_WIDTH);
+    let query = Crowd { features: normals(&mut rng(15), 3 * CROWD_WIDTH), pids: vec![1; 3], cameras: vec![0; 3] };
+    for place in [0, 1, 500, 996] {
+        let mut pids = vec![0; 997];
+        pids[place] = 1;
+        let gallery = Crowd { features: feature.repeat(997), pids, cameras: vec![1; 997] };
+        let ranking = rank(query.samples(), gallery.samples(), CROWD_WIDTH, 50)?;
+        assert!(ranking.per_query.iter().flatten().all(|score| score.first_hit as usize == place + 1), "{ranking:?}");
+        assert_eq!(ranking.valid, 3);
+    }
     Ok(())
 }
 
