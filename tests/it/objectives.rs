@@ -1,1 +1,413 @@
-//! Tests of the objectives.
+//! Tests of the objectives: what must hold for any input, against slow twins and by invariance.
+
+#![expect(clippy::float_cmp, reason = "what is compared exactly is exact by construction")]
+
+use std::cmp::Ordering;
+
+use candle_core::{Device, Result, Tensor, Var};
+use proptest::prelude::*;
+use reid_data::rng::{Key, Rng, Stream};
+use reid_objectives::math::distance::{l2_normalize, normalize_rows};
+use reid_objectives::math::mask::{Grid, Mask, block_mask, hidden_count, random_mask};
+use reid_objectives::math::patch::{mae_loss, normalize_patches};
+use reid_objectives::math::position::{sincos_2d, sincos_at};
+use reid_objectives::math::ranking::{Labels, QueryScore, Ranking, Samples, rank, rank_by_distances};
+use reid_objectives::math::schedule::{RunLength, ema_momentum, learning_rate, ramp};
+use reid_objectives::person_mae::spec::PixelNorm;
+use reid_objectives::protocols::losses::{accuracy, id_loss, triplet_loss};
+use reid_objectives::protocols::neck::{RunningStats, normalize_batch};
+use reid_objectives::spec::{Duration, Hard, ScheduleSpec, Soft, TransreidCosine, TripletMargin, WarmupCosine};
+
+fn rng(seed: u64) -> Rng {
+    Rng::new(Key { seed, stream: Stream::Mask, epoch: 0, draw: 0, view: 0 })
+}
+
+fn normals(rng: &mut Rng, n: usize) -> Vec<f32> {
+    (0..n).map(|_| rng.normal() as f32).collect()
+}
+
+// Ranking.
+
+/// Identities, cameras and coarse distances: few distinct values make many ties, identities that are
+/// missing on one side, single cameras and queries without a match.
+#[derive(Clone, Debug)]
+struct Retrieval {
+    query: Vec<(i64, u32)>,
+    gallery: Vec<(i64, u32)>,
+    distances: Vec<f32>,
+    max_rank: usize,
+}
+
+fn retrievals() -> impl Strategy<Value = Retrieval> {
+    (0..8_usize, 0..30_usize, 1..6_i64, 1..4_u32, 1..10_i32, 1..60_usize).prop_flat_map(
+        |(queries, gallery, pids, cameras, levels, max_rank)| {
+            let label = (-1..pids, 0..cameras);
+            // Both signs, so that -0.0 and 0.0 meet.
+            let distance =
+                (0..levels, prop::bool::ANY).prop_map(|(level, sign)| level as f32 * if sign { -1.0 } else { 1.0 });
+            let query = prop::collection::vec(label.clone(), queries);
+            let distances = prop::collection::vec(distance, queries * gallery);
+            (query, prop::collection::vec(label, gallery), distances)
+                .prop_map(move |(query, gallery, distances)| Retrieval { query, gallery, distances, max_rank })
+        },
+    )
+}
+
+/// The definition, by sorting: ranks of all kept pictures, then every measure from its formula.
+fn score_by_sorting(distances: &[f32], (pid, camera): (i64, u32), gallery: &[(i64, u32)]) -> Option<QueryScore> {
+    let mut order: Vec<usize> = (0..gallery.len()).collect();
+    order.sort_by(|&a, &b| distances[a].partial_cmp(&distances[b]).unwrap_or(Ordering::Equal));
+    let kept = order.into_iter().filter(|&index| gallery[index] != (pid, camera));
+    let ranks: Vec<usize> =
+        kept.enumerate().filter(|&(_, index)| gallery[index].0 == pid).map(|(at, _)| at + 1).collect();
+    let precisions = ranks.iter().zip(1..).map(|(&rank, found)| f64::from(found) / rank as f64);
+    let matches = ranks.len();
+    Some(QueryScore {
+        ap: precisions.sum::<f64>() / matches as f64,
+        inp: matches as f64 / *ranks.last()? as f64,
+        first_hit: ranks[0] as u32,
+        matches: matches as u32,
+    })
+}
+
+fn rank_retrieval(case: &Retrieval) -> Ranking {
+    let (query_pids, query_cameras): (Vec<_>, Vec<_>) = case.query.iter().copied().unzip();
+    let (gallery_pids, gallery_cameras): (Vec<_>, Vec<_>) = case.gallery.iter().copied().unzip();
+    let rows = (0..case.query.len()).map(|q| &case.distances[q * case.gallery.len()..(q + 1) * case.gallery.len()]);
+    let query = Labels { pids: &query_pids, cameras: &query_cameras };
+    let gallery = Labels { pids: &gallery_pids, cameras: &gallery_cameras };
+    rank_by_distances(rows, query, gallery, case.max_rank)
+}
+
+proptest! {
+    #[test]
+    fn ranking_equals_its_definition(case in retrievals()) {
+        let ranking = rank_retrieval(&case);
+        let width = case.gallery.len();
+        let expected: Vec<_> = case.query.iter().enumerate()
+            .map(|(q, &label)| score_by_sorting(&case.distances[q * width..(q + 1) * width], label, &case.gallery))
+            .collect();
+        let valid: Vec<QueryScore> = expected.iter().flatten().copied().collect();
+        prop_assert_eq!(ranking.valid, valid.len());
+        prop_assert_eq!(ranking.cmc.len(), case.max_rank.min(width));
+        if valid.is_empty() {
+            prop_assert!(ranking.map.is_nan() && ranking.minp.is_nan());
+        } else {
+            let n = valid.len() as f64;
+            prop_assert!((ranking.map - valid.iter().map(|s| s.ap).sum::<f64>() / n).abs() < 1e-12);
+            prop_assert!((ranking.minp - valid.iter().map(|s| s.inp).sum::<f64>() / n).abs() < 1e-12);
+            for (k, share) in ranking.cmc.iter().enumerate() {
+                let hits = valid.iter().filter(|s| s.first_hit as usize <= k + 1).count();
+                prop_assert_eq!(*share, hits as f64 / n);
+            }
+        }
+        prop_assert_eq!(ranking.per_query, expected);
+    }
+}
+
+/// Random features in clusters, with labels over several cameras.
+struct Crowd {
+    features: Vec<f32>,
+    pids: Vec<i64>,
+    cameras: Vec<u32>,
+}
+
+const CROWD_WIDTH: usize = 24;
+
+fn crowd(rng: &mut Rng, n: usize, people: usize) -> Crowd {
+    let centers =
+        normals(&mut Rng::new(Key { seed: 1, stream: Stream::Init, epoch: 0, draw: 0, view: 0 }), people * CROWD_WIDTH);
+    let (mut features, mut pids, mut cameras) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..n {
+        let person = rng.below(people);
+        let center = &centers[person * CROWD_WIDTH..(person + 1) * CROWD_WIDTH];
+        features.extend(center.iter().map(|value| value + 1.5 * rng.normal() as f32));
+        pids.push(person as i64);
+        cameras.push(rng.below(3) as u32);
+    }
+    normalize_rows(&mut features, CROWD_WIDTH);
+    Crowd { features, pids, cameras }
+}
+
+impl Crowd {
+    fn samples(&self) -> Samples<'_> {
+        Samples { features: &self.features, labels: Labels { pids: &self.pids, cameras: &self.cameras } }
+    }
+}
+
+#[test]
+fn ranking_of_features_equals_ranking_of_their_distances() -> Result<()> {
+    // More queries than one block has rows.
+    let (query, gallery) = (crowd(&mut rng(1), 700, 30), crowd(&mut rng(2), 400, 30));
+    let ranking = rank(query.samples(), gallery.samples(), CROWD_WIDTH, 50)?;
+    let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() as f32;
+    let rows: Vec<Vec<f32>> = query
+        .features
+        .chunks(CROWD_WIDTH)
+        .map(|feature| gallery.features.chunks(CROWD_WIDTH).map(|other| distance(feature, other)).collect())
+        .collect();
+    let rows = rows.iter().map(Vec::as_slice);
+    let expected = rank_by_distances(rows, query.samples().labels, gallery.samples().labels, 50);
+    assert_eq!(ranking.valid, expected.valid);
+    assert!(ranking.map > 0.1 && ranking.map < 0.9, "an easy or hopeless case shows nothing: {}", ranking.map);
+    // Rounding may swap two neighbors here and there.
+    assert!((ranking.map - expected.map).abs() < 1e-5, "{} {}", ranking.map, expected.map);
+    assert!((ranking.minp - expected.minp).abs() < 1e-5, "{} {}", ranking.minp, expected.minp);
+    assert_eq!(ranking.cmc.len(), 50);
+    assert_eq!(ranking.cmc_at(1), ranking.cmc[0]);
+    Ok(())
+}
+
+/// Copies of one picture are at bit-equal distances wherever they stand, so they keep gallery order.
+#[test]
+fn ranking_keeps_copies_in_gallery_order() -> Result<()> {
+    let feature = normals(&mut rng(14), CROWD_WIDTH);
+    let query = Crowd { features: normals(&mut rng(15), 3 * CROWD_WIDTH), pids: vec![1; 3], cameras: vec![0; 3] };
+    for place in [0, 1, 500, 996] {
+        let mut pids = vec![0; 997];
+        pids[place] = 1;
+        let gallery = Crowd { features: feature.repeat(997), pids, cameras: vec![1; 997] };
+        let ranking = rank(query.samples(), gallery.samples(), CROWD_WIDTH, 50)?;
+        assert!(ranking.per_query.iter().flatten().all(|score| score.first_hit as usize == place + 1), "{ranking:?}");
+        assert_eq!(ranking.valid, 3);
+    }
+    Ok(())
+}
+
+#[test]
+fn ranking_does_not_depend_on_the_number_of_threads() -> Result<()> {
+    let (query, gallery) = (crowd(&mut rng(3), 200, 20), crowd(&mut rng(4), 900, 20));
+    let with_threads = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
+        pool.install(|| rank(query.samples(), gallery.samples(), CROWD_WIDTH, 50))
+    };
+    let one = with_threads(1)?;
+    for threads in [2, 5] {
+        assert_eq!(with_threads(threads)?, one, "{threads} threads");
+    }
+    Ok(())
+}
+
+#[test]
+fn ranking_of_nothing_is_empty() -> Result<()> {
+    let (nobody, somebody) = (crowd(&mut rng(5), 0, 3), crowd(&mut rng(6), 4, 3));
+    assert_eq!(rank(nobody.samples(), somebody.samples(), CROWD_WIDTH, 50)?.per_query, []);
+    let ranking = rank(somebody.samples(), nobody.samples(), CROWD_WIDTH, 50)?;
+    assert_eq!((ranking.per_query, ranking.valid, ranking.cmc.len()), (vec![None; 4], 0, 0));
+    Ok(())
+}
+
+#[test]
+fn normalizations_agree_and_leave_zero_rows_alone() -> Result<()> {
+    let mut features = normals(&mut rng(7), 5 * 8);
+    features[8..16].fill(0.0);
+    let tensor = Var::from_tensor(&Tensor::from_slice(&features, (5, 8), &Device::Cpu)?)?;
+    let normalized = l2_normalize(&tensor)?;
+    let gradients = normalized.sum_all()?.backward()?;
+    let gradient: Vec<f32> = gradients.get(&tensor).expect("a gradient").flatten_all()?.to_vec1()?;
+    assert!(gradient.iter().all(|value| value.is_finite()));
+    normalize_rows(&mut features, 8);
+    assert_eq!(features[8..16], [0.0; 8]);
+    for (a, b) in features.iter().zip(normalized.flatten_all()?.to_vec1::<f32>()?) {
+        assert!((a - b).abs() < 1e-6);
+    }
+    Ok(())
+}
+
+// Masks.
+
+proptest! {
+    #[test]
+    fn masks_are_exact_and_repeatable(rows in 1..25_usize, cols in 1..17_usize, share in 0.0..=1.0_f64, seed: u64) {
+        let grid = Grid { rows, cols };
+        let count = (grid.cells() as f64 * share).round() as usize;
+        let blocks = block_mask(&mut rng(seed), grid, count);
+        prop_assert_eq!(blocks.count(), count);
+        prop_assert!(blocks.from_blocks <= count);
+        prop_assert_eq!(&block_mask(&mut rng(seed), grid, count), &blocks);
+        let cells = random_mask(&mut rng(seed), grid.cells(), count);
+        prop_assert_eq!((cells.count(), cells.from_blocks), (count, 0));
+        let mut indices = [blocks.visible(), blocks.masked()].concat();
+        indices.sort_unstable();
+        prop_assert_eq!(indices, (0..grid.cells() as u32).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_ratio_below_one_leaves_a_cell(cells in 1..600_usize, ratio in 0.0..1.0_f64) {
+        let count = hidden_count(cells, ratio);
+        prop_assert!(count < cells);
+        prop_assert!((count as f64 - cells as f64 * ratio).abs() <= 1.0);
+    }
+}
+
+/// Every count on the smallest grids that a spec may ask for.
+#[test]
+fn block_masks_are_exact_on_tiny_grids() {
+    for (rows, cols) in [(4, 2), (2, 4), (2, 2), (8, 4), (3, 3)] {
+        let grid = Grid { rows, cols };
+        for count in 0..=grid.cells() {
+            for seed in 0..50 {
+                assert_eq!(block_mask(&mut rng(seed), grid, count).count(), count, "{rows} x {cols}, {count} cells");
+            }
+        }
+    }
+}
+
+/// Hidden cells whose right and lower neighbors are hidden as well, per hidden cell.
+fn clumping(mask: &Mask, grid: Grid) -> f64 {
+    let hidden = |row: usize, col: usize| row < grid.rows && col < grid.cols && mask.hidden[row * grid.cols + col];
+    let cells = (0..grid.rows).flat_map(|row| (0..grid.cols).map(move |col| (row, col)));
+    let clumped = cells.filter(|&(row, col)| hidden(row, col) && hidden(row, col + 1) && hidden(row + 1, col)).count();
+    clumped as f64 / mask.count() as f64
+}
+
+#[test]
+fn block_masks_are_blocks() {
+    for (rows, cols, count, least_share) in [(16, 8, 64, 0.99), (16, 8, 96, 0.99), (8, 4, 16, 0.99), (4, 2, 4, 0.95)] {
+        let grid = Grid { rows, cols };
+        let (mut from_blocks, mut clumped, mut clumped_at_random) = (0, 0.0, 0.0);
+        for seed in 0..200 {
+            let mask = block_mask(&mut rng(seed), grid, count);
+            from_blocks += mask.from_blocks;
+            clumped += clumping(&mask, grid);
+            clumped_at_random += clumping(&random_mask(&mut rng(seed), grid.cells(), count), grid);
+        }
+        let share = from_blocks as f64 / (200 * count) as f64;
+        assert!(share >= least_share, "{rows} x {cols}: {share} from blocks");
+        assert!(clumped > 1.1 * clumped_at_random, "{rows} x {cols}: {clumped} against {clumped_at_random}");
+    }
+}
+
+// Schedules.
+
+#[test]
+fn warmup_cosine_rises_then_falls_to_its_floor() {
+    let spec = ScheduleSpec::WarmupCosine(WarmupCosine { warmup: Duration::Fraction(0.1), floor: 0.25 });
+    let run = RunLength { steps: 100, epochs: 5 };
+    let rate = |step| learning_rate(&spec, 2.0, 0.5, step, run);
+    let expect = |step, value: f64| assert!((rate(step) - value).abs() < 1e-12, "step {step}: {}", rate(step));
+    expect(0, 0.0);
+    expect(5, 0.5);
+    expect(10, 1.0);
+    expect(55, 0.625);
+    expect(100, 0.25);
+    expect(1000, 0.25);
+    assert!((10..100).all(|step| rate(step + 1) < rate(step)));
+}
+
+#[test]
+fn schedules_without_warmup_begin_at_the_peak() {
+    let run = RunLength { steps: 12, epochs: 3 };
+    let none = Duration::Steps(0.0);
+    let cosine = ScheduleSpec::WarmupCosine(WarmupCosine { warmup: none, floor: 0.0 });
+    let transreid = ScheduleSpec::TransreidCosine(TransreidCosine { warmup: none, warmup_start: 0.01, floor: 0.002 });
+    for spec in [cosine, transreid] {
+        assert!((learning_rate(&spec, 0.1, 2.0, 0, run) - 0.2).abs() < 1e-15);
+    }
+}
+
+#[test]
+fn ramps_and_momenta_follow_their_durations() {
+    let run = RunLength { steps: 40, epochs: 4 };
+    let quarter = Duration::Fraction(0.25);
+    assert!((ramp(quarter, 0, run) - 0.1).abs() < 1e-15);
+    assert!((ramp(quarter, 9, run) - 1.0).abs() < 1e-15);
+    assert_eq!(ramp(quarter, 39, run), 1.0);
+    assert_eq!(ramp(Duration::Epochs(0.0), 0, run), 1.0);
+    let momentum = ema_momentum(Duration::Epochs(0.5), run);
+    assert!((momentum.powi(5) - 0.5).abs() < 1e-12);
+    assert_eq!(ema_momentum(Duration::Steps(0.0), run), 0.0);
+}
+
+// Losses.
+
+#[test]
+fn id_loss_holds_at_large_logits() -> Result<()> {
+    let logits = Tensor::new(&[[100.0_f32, -100.0], [100.0, -100.0]], &Device::Cpu)?;
+    let labels = Tensor::new(&[0_u32, 1], &Device::Cpu)?;
+    assert_eq!(id_loss(&logits, &labels, 0.0)?.to_scalar::<f32>()?, 100.0);
+    assert_eq!(accuracy(&logits, &labels)?.to_scalar::<f32>()?, 0.5);
+    Ok(())
+}
+
+#[test]
+fn triplet_loss_ignores_shifts_and_order() -> Result<()> {
+    let features = Tensor::from_vec(normals(&mut rng(8), 12 * 6), (12, 6), &Device::Cpu)?;
+    let labels = Tensor::new(&[0_u32, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], &Device::Cpu)?;
+    let order = Tensor::new(&[7_u32, 2, 11, 0, 4, 9, 1, 3, 10, 5, 8, 6], &Device::Cpu)?;
+    for margin in [TripletMargin::Soft(Soft {}), TripletMargin::Hard(Hard { margin: 0.3 })] {
+        let loss = |features: &Tensor, labels: &Tensor| triplet_loss(features, labels, margin)?.loss.to_scalar::<f32>();
+        let plain = loss(&features, &labels)?;
+        assert!((loss(&(&features + 0.5)?, &labels)? - plain).abs() < 1e-5);
+        assert!((loss(&features.index_select(&order, 0)?, &labels.index_select(&order, 0)?)? - plain).abs() < 1e-6);
+    }
+    Ok(())
+}
+
+/// A collapsed encoder must not end in NaN: every distance is at the clamp.
+#[test]
+fn triplet_loss_of_one_point_has_no_gradient() -> Result<()> {
+    let features = Var::ones((4, 3), candle_core::DType::F32, &Device::Cpu)?;
+    let labels = Tensor::new(&[0_u32, 0, 1, 1], &Device::Cpu)?;
+    let triplet = triplet_loss(&features, &labels, TripletMargin::Soft(Soft {}))?;
+    assert!((triplet.loss.to_scalar::<f32>()? - 2.0_f32.ln()).abs() < 1e-6);
+    let gradients = triplet.loss.backward()?;
+    let gradient: Vec<f32> = gradients.get(&features).expect("a gradient").flatten_all()?.to_vec1()?;
+    assert_eq!(gradient, [0.0; 12]);
+    Ok(())
+}
+
+#[test]
+fn neck_ignores_shift_and_scale_and_refuses_one_sample() -> Result<()> {
+    let x = Tensor::from_vec(normals(&mut rng(9), 16 * 4), (16, 4), &Device::Cpu)?;
+    let weight = Tensor::new(&[1.0_f32, 2.0, 0.5, 1.5], &Device::Cpu)?;
+    let (plain, _) = normalize_batch(&x, &weight)?;
+    let (moved, _) = normalize_batch(&((&x * 3.0)? + 2.0)?, &weight)?;
+    let off: f32 = (plain - moved)?.abs()?.max_all()?.to_scalar()?;
+    assert!(off < 1e-4, "{off}");
+    assert!(normalize_batch(&x.narrow(0, 0, 1)?, &weight).is_err());
+    Ok(())
+}
+
+#[test]
+fn running_statistics_survive_saving() -> Result<()> {
+    let x = Tensor::from_vec(normals(&mut rng(10), 16 * 4), (16, 4), &Device::Cpu)?;
+    let weight = Tensor::ones(4, candle_core::DType::F32, &Device::Cpu)?;
+    let mut stats = RunningStats::new(4, &Device::Cpu)?;
+    stats.update(&normalize_batch(&x, &weight)?.1)?;
+    let [(_, mean), (_, variance)] = stats.tensors();
+    let restored = RunningStats::from_tensors(mean, variance)?;
+    let [before, after] =
+        [&stats, &restored].map(|stats| stats.normalize(&x, &weight).and_then(|y| y.to_vec2::<f32>()));
+    assert_eq!(before?, after?);
+    Ok(())
+}
+
+#[test]
+fn pixel_targets_are_standardized_as_asked() -> Result<()> {
+    let patches = ((Tensor::from_vec(normals(&mut rng(11), 2 * 3 * 48), (2, 3, 48), &Device::Cpu)? * 5.0)? + 1.0)?;
+    let pixels = normalize_patches(&patches, PixelNorm::Channel)?.reshape((2, 3, 16, 3))?;
+    let mean: f32 = pixels.mean(2)?.abs()?.max_all()?.to_scalar()?;
+    let square_off: f32 = (pixels.sqr()?.mean(2)? - 1.0)?.abs()?.max_all()?.to_scalar()?;
+    assert!(mean < 1e-5 && square_off < 1e-5, "{mean} {square_off}");
+    Ok(())
+}
+
+#[test]
+fn reconstruction_loss_without_a_mask_is_that_of_a_full_mask() -> Result<()> {
+    let draw = |seed| Tensor::from_vec(normals(&mut rng(seed), 2 * 3 * 12), (2, 3, 12), &Device::Cpu);
+    let (prediction, target) = (draw(12)?, draw(13)?);
+    let ones = Tensor::ones((2, 3), candle_core::DType::F32, &Device::Cpu)?;
+    let [all, full, none] = [None, Some(&ones), Some(&ones.zeros_like()?)]
+        .map(|mask| mae_loss(&prediction, &target, mask).and_then(|loss| loss.to_scalar::<f32>()));
+    assert!((all? - full?).abs() < 1e-6);
+    assert_eq!(none?, 0.0);
+    Ok(())
+}
+
+#[test]
+fn continuous_positions_pass_through_the_cells() {
+    let cells: Vec<(f64, f64)> = (0..6).map(|cell| (f64::from(cell % 2), f64::from(cell / 2))).collect();
+    let table: Vec<f32> = sincos_at(16, &cells).into_iter().map(|value| value as f32).collect();
+    assert_eq!(table, sincos_2d(16, 3, 2));
+}

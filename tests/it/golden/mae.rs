@@ -1,1 +1,218 @@
-//! Golden: mae.
+//! Golden: masks, patches, positions and the loss of masked autoencoders.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use reid_data::rng::{Key, Rng, Stream};
+use reid_objectives::math::mask::{BlockLaw, Draws, Grid, mae_keep_count, mask_by_noise};
+use reid_objectives::math::patch::{mae_loss, normalize_patches, patchify, unpatchify};
+use reid_objectives::math::position::{sincos_2d, sincos_at};
+use reid_objectives::person_mae::spec::PixelNorm;
+use reid_tests::Golden;
+use reid_tests::golden::{max_abs, relative_to_max};
+
+/// Reconstruction loss, relative.
+const F32_LOSS: f64 = 1e-6;
+/// Its gradient, relative to the largest.
+const F32_GRADIENT: f64 = 1e-5;
+/// Positions in f64 and f32.
+const POSITION: [f64; 2] = [1e-12, 1e-6];
+/// Frequency with which a cell is masked.
+const CELL_FREQUENCY: f64 = 0.06;
+
+fn values(tensor: &Tensor) -> Result<Vec<f64>> {
+    tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1()
+}
+
+#[test]
+fn mae_patchify() -> Result<()> {
+    let golden = Golden::load("mae_patchify");
+    let patch: usize = golden.param("patch");
+    for (input, output, back) in [("in.square", "out.square", Some("out.square_back")), ("in.rect", "out.rect", None)] {
+        let image = golden.tensor(input);
+        let (_b, _c, h, w) = image.dims4()?;
+        let tokens = patchify(&image, patch)?;
+        assert_eq!(tokens.dims(), golden.shape(output), "{output}");
+        assert_eq!(values(&tokens)?, golden.f64s(output), "{output}");
+        let restored = unpatchify(&tokens, patch, h / patch, w / patch)?;
+        assert_eq!(restored.dims(), image.dims());
+        assert_eq!(values(&restored)?, golden.f64s(back.unwrap_or(input)), "{output} put back");
+    }
+    Ok(())
+}
+
+#[test]
+fn mae_random_masking() -> Result<()> {
+    let golden = Golden::load("mae_random_masking");
+    let tokens = golden.tensor("in.tokens");
+    let (_b, n, _d) = tokens.dims3()?;
+    let noise = golden.f32s("in.noise");
+    let keys = golden.keys("in.");
+    let cases: Vec<&str> = keys.iter().filter_map(|key| key.strip_prefix("in.")?.strip_suffix(".ratio")).collect();
+    assert!(!cases.is_empty());
+    for case in cases {
+        let keep = mae_keep_count(n, golden.scalar(&format!("in.{case}.ratio")));
+        let (mut kept, mut hidden, mut restore) = (Vec::new(), Vec::new(), Vec::new());
+        for (sample, noise) in noise.chunks(n).enumerate() {
+            let mask = mask_by_noise(noise, keep);
+            let index = Tensor::new(mask.keep, &Device::Cpu)?;
+            kept.extend(values(&tokens.get(sample)?.index_select(&index, 0)?)?);
+            hidden.extend(mask.hidden.iter().map(|&hidden| f64::from(u8::from(hidden))));
+            restore.extend(mask.restore.iter().map(|&place| i64::from(place)));
+        }
+        assert_eq!(kept, golden.f64s(&format!("out.{case}.kept")), "{case}: kept tokens");
+        assert_eq!(hidden, golden.f64s(&format!("out.{case}.mask")), "{case}: mask");
+        assert_eq!(restore, golden.i64s(&format!("out.{case}.ids_restore")), "{case}: order");
+    }
+    Ok(())
+}
+
+fn check_loss(name: &str) -> Result<()> {
+    let golden = Golden::load(name);
+    let patches = patchify(&golden.tensor("in.image"), golden.param("patch"))?;
+    let (prediction, mask) = (Var::from_tensor(&golden.tensor("in.pred"))?, golden.tensor("in.mask"));
+    for (case, norm) in [("raw", PixelNorm::None), ("norm", PixelNorm::Patch)] {
+        let target = normalize_patches(&patches, norm)?;
+        if norm == PixelNorm::Patch {
+            let worst = relative_to_max(&values(&target)?, &golden.f64s("out.target_norm"));
+            assert!(worst <= F32_GRADIENT, "{name}: target {worst:e}");
+        }
+        let loss = mae_loss(&prediction, &target, Some(&mask))?;
+        let gradients = loss.backward()?;
+        let gradient = gradients.get(&prediction).expect("the loss depends on the prediction");
+        let worst = relative_to_max(&values(&loss)?, &golden.f64s(&format!("out.{case}.loss")));
+        assert!(worst <= F32_LOSS, "{name} {case}: loss {worst:e}");
+        let worst = relative_to_max(&values(gradient)?, &golden.f64s(&format!("out.{case}.grad_pred")));
+        assert!(worst <= F32_GRADIENT, "{name} {case}: gradient {worst:e}");
+    }
+    Ok(())
+}
+
+#[test]
+fn mae_losses() -> Result<()> {
+    check_loss("mae_loss")?;
+    check_loss("mae_loss_rect")
+}
+
+/// Rows and columns of a case of `mae_sincos_pos_embed`: `square_*` or `rect_<rows>x<cols>_*`.
+fn grid_of(golden: &Golden, case: &str) -> (usize, usize) {
+    match case.split('_').nth(1).and_then(|size| size.split_once('x')) {
+        Some((rows, cols)) => (rows.parse().expect("rows"), cols.parse().expect("columns")),
+        None => (golden.param("square"), golden.param("square")),
+    }
+}
+
+#[test]
+fn mae_sincos_pos_embed() {
+    let golden = Golden::load("mae_sincos_pos_embed");
+    let width: usize = golden.param("dim");
+    let cases = golden.keys("out.");
+    assert!(!cases.is_empty());
+    for key in cases {
+        let case = key.trim_start_matches("out.");
+        let (rows, cols) = grid_of(&golden, case);
+        let mut expected = golden.f64s(&key);
+        if case.ends_with("_cls") {
+            let class_token: Vec<f64> = expected.drain(..width).collect();
+            assert!(class_token.iter().all(|&value| value == 0.0), "{case}: the class token has no position");
+        }
+        let points: Vec<(f64, f64)> =
+            (0..rows * cols).map(|cell| ((cell % cols) as f64, (cell / cols) as f64)).collect();
+        let single: Vec<f64> = sincos_2d(width, rows, cols).into_iter().map(f64::from).collect();
+        assert!(max_abs(&sincos_at(width, &points), &expected) <= POSITION[0], "{case}: f64");
+        assert!(max_abs(&single, &expected) <= POSITION[1], "{case}: f32");
+    }
+}
+
+/// Recorded choices of the reference: `(kind, low, high, value)`, kind 0 real, 1 integer.
+struct Replay<'a> {
+    choices: std::slice::Iter<'a, [f64; 4]>,
+}
+
+impl Replay<'_> {
+    fn next(&mut self, kind: f64, low: f64, high: f64) -> f64 {
+        let &[expected_kind, expected_low, expected_high, value] = self.choices.next().expect("a recorded choice");
+        let asked = max_abs(&[kind, low, high], &[expected_kind, expected_low, expected_high]);
+        assert!(
+            asked <= 1e-12,
+            "asked for kind {kind} in [{low}, {high}], recorded {expected_kind} in [{expected_low}, {expected_high}]"
+        );
+        value
+    }
+}
+
+impl Draws for Replay<'_> {
+    fn real(&mut self, low: f64, high: f64) -> f64 {
+        self.next(0.0, low, high)
+    }
+
+    fn integer(&mut self, low: usize, high: usize) -> usize {
+        self.next(1.0, low as f64, high as f64) as usize
+    }
+}
+
+/// The cases of `block_mask_beit` with their laws and targets.
+fn block_cases(golden: &Golden) -> Vec<(String, BlockLaw, usize)> {
+    let keys = golden.keys("in.");
+    let names = keys.iter().filter_map(|key| key.strip_prefix("in.")?.strip_suffix(".target"));
+    let cases = names.map(|name| {
+        let law = BlockLaw {
+            min_area: golden.scalar(&format!("in.{name}.min_block")),
+            max_area: golden.scalar(&format!("in.{name}.max_block")) as usize,
+            coverable_side: 0,
+            max_failures: None,
+        };
+        (name.to_owned(), law, golden.scalar(&format!("in.{name}.target")) as usize)
+    });
+    let cases: Vec<_> = cases.collect();
+    assert!(!cases.is_empty());
+    cases
+}
+
+fn block_grid(golden: &Golden) -> Grid {
+    let (rows, cols) = golden.text("grid").split_once('x').expect("rows x columns");
+    Grid { rows: rows.parse().expect("rows"), cols: cols.parse().expect("columns") }
+}
+
+#[test]
+fn block_mask_beit_traces() {
+    let golden = Golden::load("block_mask_beit");
+    let grid = block_grid(&golden);
+    for (name, law, target) in block_cases(&golden) {
+        let draws = golden.f64s(&format!("in.{name}.trace.draws"));
+        let (draws, _) = draws.as_chunks::<4>();
+        let offsets = golden.i64s(&format!("in.{name}.trace.offsets"));
+        let masks = golden.i64s(&format!("out.{name}.trace.masks"));
+        for (bounds, expected) in offsets.windows(2).zip(masks.chunks(grid.cells())) {
+            let mut replay = Replay { choices: draws[bounds[0] as usize..bounds[1] as usize].iter() };
+            let mask = law.draw(&mut replay, grid, target);
+            let hidden: Vec<i64> = mask.hidden.iter().map(|&hidden| i64::from(hidden)).collect();
+            assert_eq!(hidden, expected, "{name}: mask of choices {bounds:?}");
+            assert_eq!(replay.choices.len(), 0, "{name}: choices left over");
+        }
+    }
+}
+
+#[test]
+fn block_mask_beit_statistics() {
+    let golden = Golden::load("block_mask_beit");
+    let grid = block_grid(&golden);
+    // Ten times the reference's draws, so that only its own noise counts.
+    let n: u32 = 10 * golden.param::<u32>("draws");
+    for (name, law, target) in block_cases(&golden) {
+        let mut counts = Vec::new();
+        let mut frequency = vec![0.0; grid.cells()];
+        for draw in 0..n {
+            let key = Key { seed: 0, stream: Stream::Mask, epoch: 0, draw, view: 0 };
+            let mask = law.draw(&mut Rng::new(key), grid, target);
+            counts.push(mask.count() as f64);
+            for (share, _) in frequency.iter_mut().zip(&mask.hidden).filter(|&(_, &hidden)| hidden) {
+                *share += 1.0 / f64::from(n);
+            }
+        }
+        let mean = counts.iter().sum::<f64>() / f64::from(n);
+        let standard_error = golden.scalar(&format!("out.{name}.count_std")) / golden.param::<f64>("draws").sqrt();
+        let off = (mean - golden.scalar(&format!("out.{name}.count_mean"))).abs();
+        assert!(off <= 4.0 * standard_error + 1e-9, "{name}: {mean} cells on average, off by {off}");
+        let worst = max_abs(&frequency, &golden.f64s(&format!("out.{name}.cell_freq")));
+        assert!(worst <= CELL_FREQUENCY, "{name}: a cell's frequency is off by {worst}");
+    }
+}

@@ -1,0 +1,70 @@
+//! Distances between rows of features.
+
+use candle_core::{D, Result, Tensor};
+
+/// Smallest norm that a feature is divided by, as in `torch.nn.functional.normalize`.
+pub const NORM_EPS: f64 = 1e-12;
+
+/// Squared Euclidean distances `|q|^2 + |g|^2 - 2 q g`.
+///
+/// Not clamped: where a query and a gallery item agree, rounding may leave a tiny value of either
+/// sign, exactly as in the reference code, so that no ties appear that are not there.
+///
+/// # Shapes
+/// - `query`: `[q, d]`, `gallery`: `[g, d]`; output: `[q, g]`
+///
+/// # Errors
+/// If the widths differ.
+pub fn squared_euclidean(query: &Tensor, gallery: &Tensor) -> Result<Tensor> {
+    let query_norms = query.sqr()?.sum_keepdim(D::Minus1)?; // [q, 1]
+    let gallery_norms = gallery.sqr()?.sum_keepdim(D::Minus1)?.t()?; // [1, g]
+    let products = query.matmul(&gallery.t()?)?; // [q, g]
+    let norms = query_norms.broadcast_add(&gallery_norms)?; // [q, g]
+    norms - (products * 2.0)?
+}
+
+/// Cosine distances `1 - cos(q, g)`.
+///
+/// # Shapes
+/// - `query`: `[q, d]`, `gallery`: `[g, d]`; output: `[q, g]`
+///
+/// # Errors
+/// If the widths differ.
+pub fn cosine(query: &Tensor, gallery: &Tensor) -> Result<Tensor> {
+    let similarity = l2_normalize(query)?.matmul(&l2_normalize(gallery)?.t()?)?; // [q, g]
+    1.0 - similarity
+}
+
+/// Rows divided by their Euclidean norm, or by [`NORM_EPS`] where the norm is smaller.
+///
+/// # Shapes
+/// - `features`: `[n, d]`; output: `[n, d]`
+///
+/// # Errors
+/// If the tensor has no dimension.
+pub fn l2_normalize(features: &Tensor) -> Result<Tensor> {
+    // The clamp sits below the root, so that a zero row gets a finite gradient.
+    let squares = features.sqr()?.sum_keepdim(D::Minus1)?.maximum(NORM_EPS * NORM_EPS)?; // [n, 1]
+    features.broadcast_div(&squares.sqrt()?)
+}
+
+/// [`l2_normalize`] on the host, in place, with the norm accumulated in f64.
+///
+/// `features` is `[n, d]`, row-major, with `d = width`.
+///
+/// # Panics
+/// If `features` is no whole number of rows.
+pub fn normalize_rows(features: &mut [f32], width: usize) {
+    assert!(width > 0 && features.len().is_multiple_of(width), "{} values are no rows of {width}", features.len());
+    for row in features.chunks_exact_mut(width) {
+        let norm = squared_norm(row).sqrt().max(NORM_EPS);
+        for value in row {
+            *value = (f64::from(*value) / norm) as f32;
+        }
+    }
+}
+
+/// Sum of squares of one row, in f64 and in order.
+pub(crate) fn squared_norm(row: &[f32]) -> f64 {
+    row.iter().map(|&value| f64::from(value) * f64::from(value)).sum()
+}

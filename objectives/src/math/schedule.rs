@@ -1,0 +1,78 @@
+//! Learning rates, ramps and momenta as functions of the step; all in f64, all without state.
+
+use std::f64::consts::PI;
+
+use crate::spec::{Duration, ScheduleSpec, TransreidCosine, WarmupCosine};
+
+/// Length of a training run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunLength {
+    /// Optimizer steps, at least 1.
+    pub steps: usize,
+    /// Epochs, at least 1.
+    pub epochs: usize,
+}
+
+impl RunLength {
+    /// A duration in optimizer steps of this run.
+    pub fn steps_of(self, duration: Duration) -> f64 {
+        duration.in_steps(self.steps, self.epochs)
+    }
+}
+
+/// Learning rate of one parameter group at optimizer step `step` (from 0).
+///
+/// `base` is the peak rate after scaling, `multiplier` the group's own factor. A warm-up start or a
+/// floor that a schedule gives in absolute numbers is common to all groups.
+pub fn learning_rate(spec: &ScheduleSpec, base: f64, multiplier: f64, step: usize, run: RunLength) -> f64 {
+    match spec {
+        ScheduleSpec::WarmupCosine(spec) => base * multiplier * warmup_cosine(*spec, step, run),
+        ScheduleSpec::TransreidCosine(spec) => transreid_cosine(*spec, base, base * multiplier, step, run),
+    }
+}
+
+/// Factor of the peak: linear from 0 over the warm-up, then half a cosine that would reach the floor
+/// at step `run.steps`, one after the last.
+fn warmup_cosine(spec: WarmupCosine, step: usize, run: RunLength) -> f64 {
+    let (step, steps) = (step as f64, run.steps as f64);
+    let warmup = run.steps_of(spec.warmup);
+    if step < warmup {
+        return step / warmup;
+    }
+    if step >= steps {
+        return spec.floor;
+    }
+    let progress = (step - warmup) / (steps - warmup);
+    spec.floor + (1.0 - spec.floor) * 0.5 * (1.0 + (PI * progress).cos())
+}
+
+/// TransReID's rate. It is constant within an epoch; epoch `e` (from 1) uses `t = e - 1`, because
+/// TransReID-SSL and PersonViT step their scheduler at the end of an epoch. The cosine is not
+/// shifted by the warm-up, so the rate drops a little where the warm-up ends.
+fn transreid_cosine(spec: TransreidCosine, base: f64, group: f64, step: usize, run: RunLength) -> f64 {
+    let epoch = step * run.epochs / run.steps.max(1);
+    let epochs = run.epochs as f64;
+    let warmup = (run.steps_of(spec.warmup) * epochs / run.steps.max(1) as f64).round();
+    let (t, start, floor) = (epoch as f64, spec.warmup_start * base, spec.floor * base);
+    if t < warmup {
+        start + t * (group - start) / warmup
+    } else if t < epochs {
+        floor + 0.5 * (group - floor) * (1.0 + (PI * t / epochs).cos())
+    } else {
+        floor
+    }
+}
+
+/// Linear ramp: `1 / n` at the first of `n` steps, 1 from the last of them on; 1 throughout where the
+/// duration is below one step.
+pub fn ramp(duration: Duration, step: usize, run: RunLength) -> f64 {
+    let length = run.steps_of(duration);
+    if length < 1.0 { 1.0 } else { ((step + 1) as f64 / length).min(1.0) }
+}
+
+/// Momentum of an exponential moving average in which a value's weight halves every `half_life`
+/// steps: `0.5^(1 / half_life)`. A half-life of 0 copies the newest value.
+pub fn ema_momentum(half_life: Duration, run: RunLength) -> f64 {
+    let steps = run.steps_of(half_life);
+    if steps <= 0.0 { 0.0 } else { 0.5_f64.powf(1.0 / steps) }
+}

@@ -1,0 +1,115 @@
+//! Losses of the supervised protocol, after the TransReID family of repositories.
+
+use candle_core::{D, DType, Result, Tensor};
+
+use crate::math::distance::squared_euclidean;
+use crate::spec::TripletMargin;
+
+/// Smallest squared distance below the root: TransReID's clamp. A pair that is closer gets no
+/// gradient instead of an infinite one.
+const MIN_SQUARED_DISTANCE: f64 = 1e-12;
+
+/// Farther than any feature that still is a number of use; keeps other pairs out of a minimum.
+const FAR: f32 = f32::MAX;
+
+/// Cross-entropy of identities with label smoothing, mean over the batch.
+///
+/// The target of a sample is `(1 - e) onehot + e / k` with `e = smoothing` (TransReID's rule, and
+/// timm's; fast-reid's gives the true class all of `1 - e` and is another loss). So
+/// `loss = (1 - e) mean(-log p_label) + e mean(-log p)`.
+///
+/// # Shapes
+/// - `logits`: `[b, k]`, `labels`: `[b]` u32; output: scalar
+///
+/// # Errors
+/// If shapes differ, or a label is not below `k`.
+pub fn id_loss(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Tensor> {
+    let log_prob = log_softmax(logits)?; // [b, k]
+    let of_label = log_prob.gather(&labels.unsqueeze(1)?, 1)?; // [b, 1]
+    let nll = of_label.mean_all()?.neg()?;
+    if smoothing == 0.0 {
+        return Ok(nll);
+    }
+    let uniform = log_prob.mean_all()?.neg()?;
+    (nll * (1.0 - smoothing))? + (uniform * smoothing)?
+}
+
+/// Logarithm of the softmax over the last dimension, of ordinary operations only: they have gradients.
+fn log_softmax(logits: &Tensor) -> Result<Tensor> {
+    // The shift cancels in the result, so its gradient is zero and need not be followed.
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
+    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?; // [b, 1]
+    shifted.broadcast_sub(&log_sum)
+}
+
+/// Share of samples whose largest logit is their label's, without a gradient.
+///
+/// # Shapes
+/// - `logits`: `[b, k]`, `labels`: `[b]` u32; output: scalar f32
+///
+/// # Errors
+/// If shapes differ.
+pub fn accuracy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    logits.detach().argmax(D::Minus1)?.eq(labels)?.to_dtype(DType::F32)?.mean_all()
+}
+
+/// Batch-hard triplet loss with the distances that it was made of.
+#[derive(Clone, Debug)]
+pub struct Triplet {
+    /// Scalar.
+    pub loss: Tensor,
+    /// `[b]`, distance from each sample to the farthest of its identity.
+    pub hardest_positive: Tensor,
+    /// `[b]`, distance from each sample to the nearest of another identity.
+    pub hardest_negative: Tensor,
+}
+
+/// Batch-hard triplet loss (Hermans et al., arXiv 1703.07737) on Euclidean distances.
+///
+/// `soft`: `mean log(1 + exp(d_ap - d_an))`; `hard`: `mean max(0, margin + d_ap - d_an)`. The anchor
+/// counts among its own positives, at distance `sqrt(1e-12)`. Among equally hard samples the first
+/// is taken. Pairs are chosen without a gradient, then measured again by differences: copies of one
+/// picture are exactly at the clamp, and no `[b, b]` matrix is differentiated.
+///
+/// The batch must hold at least two identities; the sampler sees to it. Otherwise an anchor is its
+/// own negative.
+///
+/// # Shapes
+/// - `features`: `[b, d]`, `labels`: `[b]` u32; output: scalar, `[b]`, `[b]`
+///
+/// # Errors
+/// If shapes differ.
+pub fn triplet_loss(features: &Tensor, labels: &Tensor, margin: TripletMargin) -> Result<Triplet> {
+    let constant = features.detach();
+    let distances = squared_euclidean(&constant, &constant)?.maximum(MIN_SQUARED_DISTANCE)?; // [b, b]
+    let same = labels.unsqueeze(1)?.broadcast_eq(&labels.unsqueeze(0)?)?; // [b, b]
+    let farthest_same = same.where_cond(&distances, &distances.zeros_like()?)?.argmax(D::Minus1)?; // [b]
+    let far = Tensor::full(FAR, distances.shape(), distances.device())?;
+    let nearest_other = same.where_cond(&far, &distances)?.argmin(D::Minus1)?; // [b]
+
+    let hardest_positive = distance_to(features, &farthest_same)?; // [b]
+    let hardest_negative = distance_to(features, &nearest_other)?; // [b]
+    let gap = (&hardest_positive - &hardest_negative)?; // [b]
+    let per_anchor = match margin {
+        TripletMargin::Soft(_) => softplus(&gap)?,
+        TripletMargin::Hard(hard) => (gap + hard.margin)?.relu()?,
+    };
+    Ok(Triplet { loss: per_anchor.mean_all()?, hardest_positive, hardest_negative })
+}
+
+/// Euclidean distance of each row to the row that `index` names.
+///
+/// # Shapes
+/// - `features`: `[b, d]`, `index`: `[b]` u32; output: `[b]`
+fn distance_to(features: &Tensor, index: &Tensor) -> Result<Tensor> {
+    let difference = (features - features.index_select(index, 0)?)?; // [b, d]
+    difference.sqr()?.sum(D::Minus1)?.maximum(MIN_SQUARED_DISTANCE)?.sqrt()
+}
+
+/// `log(1 + exp(x))` for any `x`.
+///
+/// At 0 candle takes 1 as the slope of both `relu` and `abs`, so this has the right slope of 1/2.
+fn softplus(x: &Tensor) -> Result<Tensor> {
+    let tail = (x.abs()?.neg()?.exp()? + 1.0)?.log()?;
+    x.relu()? + tail
+}
