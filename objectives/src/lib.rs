@@ -1,9 +1,14 @@
 //! Pre-training objectives and downstream protocols: views in, losses or scores out.
 //!
-//! May not log, touch the disk or know the optimiser; the train loop belongs to the runner.
+//! May not log, touch the disk or know the optimizer; the train loop belongs to the runner.
 
+pub mod error;
 pub mod math;
 pub mod metric;
 pub mod person_mae;
 pub mod protocols;
+pub mod random;
 pub mod spec;
+pub mod task;
+
+pub use error::{Result, TaskError};

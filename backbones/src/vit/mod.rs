@@ -4,7 +4,7 @@ mod positions;
 
 use candle_core::{Device, Tensor};
 
-pub use positions::{sincos_at, sincos_grid};
+pub use positions::{sincos_2d, sincos_at};
 
 use crate::encoder::{Captured, Encoder, Input, Tokens};
 use crate::error::Result;
@@ -137,7 +137,7 @@ impl Vit {
 
 fn fixed_positions(width: usize, rows: usize, cols: usize, device: &Device) -> Result<Tensor> {
     let class = std::iter::repeat_n(0.0, width);
-    let values: Vec<f32> = class.chain(sincos_grid(width, rows, cols)).map(|v| v as f32).collect();
+    let values: Vec<f32> = class.chain(sincos_2d(width, rows, cols)).collect();
     Ok(Tensor::from_vec(values, (1, 1 + rows * cols, width), device)?)
 }
 

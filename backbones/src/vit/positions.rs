@@ -1,29 +1,42 @@
-//! Fixed sine-cosine positions in two dimensions, MAE's layout.
+//! Fixed sine and cosine positions in two dimensions, in MAE's layout.
 
-/// Sine-cosine embedding of points: the first half of the channels encodes x (the column), the
-/// second y; each half is `[sin(p w_i), cos(p w_i)]` with `w_i = 10000^(-i / (d/4))`
-/// (MAE, arXiv 2111.06377, `pos_embed.py`; points need not be whole cells).
+/// Longest wavelength over shortest (Vaswani et al., arXiv 1706.03762).
+const BASE: f64 = 10_000.0;
+
+/// Positions at any points, not only at cells.
 ///
-/// Returns `[points, width]`, row-major.
+/// A point is `(x, y)`: column and row in units of cells, cell centers at whole numbers. The first
+/// half of the channels encodes `x`, the second `y`; each half is `[sin(p w_i), cos(p w_i)]` with
+/// `w_i = 10000^(-i / (d/4))`.
+///
+/// # Shapes
+/// - output: `[n, d]`, row-major, `d = width`
 ///
 /// # Panics
-/// If `width` is not a multiple of 4.
+/// If `width` is no multiple of 4; the checks of a spec see to it.
 pub fn sincos_at(width: usize, points: &[(f64, f64)]) -> Vec<f64> {
-    assert!(width % 4 == 0, "sine-cosine positions need a width divisible by 4, got {width}");
+    assert!(width.is_multiple_of(4), "sine-cosine positions of width {width}, which is no multiple of 4");
     let quarter = width / 4;
-    let frequencies: Vec<f64> = (0..quarter).map(|i| 10_000_f64.powf(-(i as f64) / quarter as f64)).collect();
-    let mut out = Vec::with_capacity(points.len() * width);
+    let frequencies: Vec<f64> = (0..quarter).map(|i| 1.0 / BASE.powf(i as f64 / quarter as f64)).collect();
+    let mut table = Vec::with_capacity(points.len() * width);
     for &(x, y) in points {
         for coordinate in [x, y] {
-            out.extend(frequencies.iter().map(|w| (coordinate * w).sin()));
-            out.extend(frequencies.iter().map(|w| (coordinate * w).cos()));
+            table.extend(frequencies.iter().map(|w| (coordinate * w).sin()));
+            table.extend(frequencies.iter().map(|w| (coordinate * w).cos()));
         }
     }
-    out
+    table
 }
 
-/// [`sincos_at`] for every cell of a grid, row-major: `[rows * cols, width]`.
-pub fn sincos_grid(width: usize, rows: usize, cols: usize) -> Vec<f64> {
-    let cells: Vec<(f64, f64)> = (0..rows * cols).map(|i| ((i % cols) as f64, (i / cols) as f64)).collect();
-    sincos_at(width, &cells)
+/// Positions of the cells of a grid, without a class token.
+///
+/// # Shapes
+/// - output: `[rows * cols, d]`, row-major, `d = width`
+///
+/// # Panics
+/// If `width` is no multiple of 4; the checks of a spec see to it.
+pub fn sincos_2d(width: usize, rows: usize, cols: usize) -> Vec<f32> {
+    let cells = (0..rows).flat_map(|row| (0..cols).map(move |col| (col as f64, row as f64)));
+    let table = sincos_at(width, &cells.collect::<Vec<_>>());
+    table.into_iter().map(|value| value as f32).collect()
 }

@@ -1,9 +1,8 @@
-//! Pure functions below the objectives and protocols: ranking, distances, schedules, masks, patches
-//! and positions. Nothing here holds state, draws from a hidden generator or touches the disk.
+//! Pure functions below the objectives and protocols: ranking, distances, schedules, masks
+//! and patches. Nothing here holds state, draws from a hidden generator or touches the disk.
 
 pub mod distance;
 pub mod mask;
 pub mod patch;
-pub mod position;
 pub mod ranking;
 pub mod schedule;

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use candle_core::{D, Device, Tensor};
 use reid_backbones::optim::ema_update;
 use reid_backbones::spec::VitSpec;
-use reid_backbones::vit::{sincos_at, sincos_grid};
+use reid_backbones::vit::{sincos_2d, sincos_at};
 use reid_backbones::{Capture, Encoder, Input, Keep, ParamStore, Params, Tokens, Vit, ops, weights};
 use reid_data::dataset::Split;
 use reid_data::plan::EpochPlan;
@@ -38,13 +38,12 @@ use crate::math::mask::{Grid, Mask, block_mask, hidden_count, random_mask};
 use crate::math::patch::{mae_loss, normalize_patches, patchify};
 use crate::math::schedule::{RunLength, ema_momentum, ramp};
 use crate::metric::MetricKey;
+use crate::protocols::ENCODER;
 use crate::random::{drop_paths, init_source};
 use crate::task::{Clock, Services, State, StepOutput, Task};
 
 /// Raised whenever the numbers that this objective gives change.
 pub const ALGORITHM_VERSION: u32 = 1;
-/// Prefix of the encoder's parameters.
-const ENCODER: &str = "encoder.";
 /// Epsilon of the norm that both sides of the feature loss go through (BootMAE).
 const FEATURE_EPS: f64 = 1e-6;
 /// View that RegionA is.
@@ -194,9 +193,8 @@ impl PersonMae {
     /// Positions for a decoder of the given width.
     fn positions(&self, width: usize, windows: Option<&[(Window, Window)]>) -> Result<DecoderPositions> {
         let (rows, cols) = self.vit.grid();
-        let cells = sincos_grid(width, rows, cols);
         let class = std::iter::repeat_n(0.0, width);
-        let grid: Vec<f32> = class.chain(cells.iter().copied()).map(|v| v as f32).collect();
+        let grid: Vec<f32> = class.chain(sincos_2d(width, rows, cols)).collect();
         let grid = Tensor::from_vec(grid, (1, 1 + rows * cols, width), &self.device)?;
         let queries = match (self.spec.query_positions, windows) {
             (QueryPositions::Relative, Some(windows)) => {
@@ -304,7 +302,7 @@ impl Task for PersonMae {
     fn begin_epoch(&mut self, epoch: usize, seed: u64, services: &dyn Services) -> Result<EpochPlan> {
         let pool = services.records(Split::Pool);
         let records = if pool.is_empty() { services.records(Split::Train) } else { pool };
-        Ok(sampler::shuffle(records, seed, epoch as u32, self.batch)?)
+        Ok(sampler::shuffle(records, self.batch, seed, epoch as u32))
     }
 
     fn step(&self, batch: &ViewBatch, clock: Clock) -> Result<StepOutput> {

@@ -8,9 +8,9 @@ use reid_backbones::init::Init;
 use reid_backbones::params::{ModuleId, ParamDef, Role};
 use reid_backbones::spec::VitSpec;
 use reid_backbones::{Encoder, Input, ParamStore, Vit, ops};
-use reid_data::dataset::{Record, Split};
+use reid_data::dataset::Split;
 use reid_data::plan::EpochPlan;
-use reid_data::sampler;
+use reid_data::sampler::{self, PkSettings};
 use reid_data::spec::Size;
 use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec};
 
@@ -74,14 +74,6 @@ impl Supervised {
     }
 }
 
-/// Sorted identities that have at least one usable picture; a label is a position in it.
-pub fn training_identities(records: &[Record]) -> Vec<i64> {
-    let mut pids: Vec<i64> = records.iter().filter(|record| record.usable).map(|record| record.pid).collect();
-    pids.sort_unstable();
-    pids.dedup();
-    pids
-}
-
 impl Task for Supervised {
     fn views(&self) -> ViewPlan {
         let augment = &self.spec.augment;
@@ -102,8 +94,8 @@ impl Task for Supervised {
 
     fn begin_epoch(&mut self, epoch: usize, seed: u64, services: &dyn Services) -> Result<EpochPlan> {
         let records = services.records(Split::Train);
-        let (p, k) = (self.spec.identities_per_batch, self.images_per_identity());
-        Ok(sampler::pk(records, p, k, seed, epoch as u32)?)
+        let settings = PkSettings { identities: self.spec.identities_per_batch, images: self.images_per_identity() };
+        Ok(sampler::pk(records, settings, seed, epoch as u32)?)
     }
 
     fn step(&self, batch: &ViewBatch, clock: Clock) -> Result<StepOutput> {
