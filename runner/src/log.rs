@@ -74,6 +74,7 @@ impl EventLog {
     }
 
     /// The same log, whose events carry a stage's label.
+    #[must_use]
     pub fn for_stage(&self, label: &str) -> Self {
         Self { file: Arc::clone(&self.file), stage: Some(label.to_owned()) }
     }

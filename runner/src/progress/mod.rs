@@ -272,18 +272,16 @@ impl StageProgress {
         let mut pace = lock(&self.pace);
         pace.advance(done);
         match &self.bar {
-            Some(bar) => {
-                if pace.may_draw() || done >= self.total {
-                    bar.set_message(self.details(&pace, done, measured).join(", "));
-                    bar.set_position(done);
-                }
+            Some(bar) if pace.may_draw() || done >= self.total => {
+                bar.set_message(self.details(&pace, done, measured).join(", "));
+                bar.set_position(done);
             }
             None if self.progress.shared.may_report() => {
                 let mut parts = vec![format!("{}: {done}/{} {}", self.label, self.total, self.unit)];
                 parts.extend(self.details(&pace, done, measured));
                 self.progress.shared.print(&parts.join(", "));
             }
-            None => {}
+            _ => {}
         }
     }
 

@@ -90,7 +90,7 @@ impl CheckpointStore {
         let mut latest = Latest::default();
         for step in self.steps()?.into_iter().rev() {
             let path = self.path(step);
-            match self.fault(&path)? {
+            match fault(&path)? {
                 None => {
                     latest.checkpoint = Some(Checkpoint { step, path });
                     break;
@@ -143,25 +143,25 @@ impl CheckpointStore {
         Ok(steps)
     }
 
-    /// What is wrong with a checkpoint; `None` if nothing is.
-    fn fault(&self, path: &Path) -> Result<Option<&'static str>> {
-        let line = match fs::read_to_string(checksum(path)) {
-            Ok(line) => line,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some("has no checksum")),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(Some("has a damaged checksum")),
-            Err(error) => return Err(io_error("reading a checkpoint", path)(error)),
-        };
-        let recorded = line.split_ascii_whitespace().next();
-        match hash_file(path) {
-            Ok(hash) if recorded == Some(hash.as_str()) => Ok(None),
-            Ok(_) => Ok(Some("does not agree with its checksum")),
-            Err(error) if is_missing(&error) => Ok(Some("has vanished")),
-            Err(error) => Err(error),
-        }
-    }
-
     fn path(&self, step: u64) -> PathBuf {
         self.folder.join(name(step))
+    }
+}
+
+/// What is wrong with a checkpoint; `None` if nothing is.
+fn fault(path: &Path) -> Result<Option<&'static str>> {
+    let line = match fs::read_to_string(checksum(path)) {
+        Ok(line) => line,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some("has no checksum")),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(Some("has a damaged checksum")),
+        Err(error) => return Err(io_error("reading a checkpoint", path)(error)),
+    };
+    let recorded = line.split_ascii_whitespace().next();
+    match hash_file(path) {
+        Ok(hash) if recorded == Some(hash.as_str()) => Ok(None),
+        Ok(_) => Ok(Some("does not agree with its checksum")),
+        Err(error) if is_missing(&error) => Ok(Some("has vanished")),
+        Err(error) => Err(error),
     }
 }
 

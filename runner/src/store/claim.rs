@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::atomic::{is_missing, make_dir, sync_dir, write_atomic};
-use super::error::{Result, StoreError, io_error};
+use super::error::{Result, StoreError, io_error, to_json};
 use super::lease::{Heartbeat, LeaseInfo, State};
 use super::stage::{Check, Found, KEY_FILE, StageDir, StageFile, StageManifest, is_artefact_name, look, seal};
 use super::{SCHEMA_VERSION, StageKey, Store};
@@ -46,7 +46,7 @@ impl Store {
     pub fn claim_checked(&self, key: &StageKey, check: Check) -> Result<Claim> {
         for _ in 0..ROUNDS {
             if let Found::Sound(stage) = look(&self.stage_path(key), key.hex(), check)? {
-                return Ok(Claim::Done(stage));
+                return Ok(Claim::Done(*stage));
             }
             let seen = self.leases.generations(key.hex())?;
             let mut notices = Vec::new();
@@ -119,7 +119,7 @@ impl Store {
         match look(&self.stage_path(key), key.hex(), check)? {
             Found::Sound(stage) => {
                 self.leases.remove(key.hex(), &[generation]);
-                return Ok(Some(Claim::Done(stage)));
+                return Ok(Some(Claim::Done(*stage)));
             }
             Found::Damaged(why) => {
                 let aside = self.quarantine(key, &lease.info.attempt)?;
@@ -245,12 +245,15 @@ impl Lease {
     /// # Errors
     /// When an artefact is missing, the lease was lost, or the disk refuses. The work stays in place
     /// then, and the stage is given back.
+    ///
+    /// # Panics
+    /// When an artefact's name is not that of a plain, visible file, or the seconds are not finite.
     pub fn commit(self, manifest: &StageManifest, artefacts: &[&str]) -> Result<StageDir> {
         self.ensure_held()?;
         let file = self.sealed(manifest, artefacts).map_err(|error| self.explain(error))?;
-        let text = serde_json::to_string_pretty(&file).expect("a stage's description has text keys only");
+        let key_path = self.dir.join(KEY_FILE);
         self.clear_all_but(artefacts)
-            .and_then(|()| write_atomic(&self.dir.join(KEY_FILE), text.as_bytes()))
+            .and_then(|()| write_atomic(&key_path, &to_json(&file, &key_path)?))
             .and_then(|()| sync_dir(&self.dir))
             .map_err(|error| self.explain(error))?;
         self.ensure_held()?;
@@ -263,7 +266,7 @@ impl Lease {
                 let _ = fs::remove_dir_all(self.store.partial_home(&self.key));
                 let generations = self.store.leases.generations(self.key.hex())?;
                 self.store.leases.remove(self.key.hex(), &generations);
-                Ok(stage)
+                Ok(*stage)
             }
             Found::Absent | Found::Damaged(_) => Err(StoreError::Invalid {
                 problem: format!("stage {} vanished while it was committed", self.key.short()),
@@ -299,6 +302,7 @@ impl Lease {
 
     /// Flushes the artefacts and describes them.
     fn sealed(&self, manifest: &StageManifest, artefacts: &[&str]) -> Result<StageFile> {
+        assert!(manifest.seconds.is_finite(), "a stage took {} seconds", manifest.seconds);
         let mut sealed = BTreeMap::new();
         for &name in artefacts {
             assert!(is_artefact_name(name), "`{name}` is not a plain file name");

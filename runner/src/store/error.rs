@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 /// A fault of the store, or in reaching it. Each names the place and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -65,6 +67,11 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 pub fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
     let path = path.to_owned();
     move |source| StoreError::Io { action, source, path }
+}
+
+/// A description as JSON that people can read.
+pub(super) fn to_json(value: &impl Serialize, path: &Path) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(value).map_err(io::Error::from).map_err(io_error("describing for a file", path))
 }
 
 /// What the user can do about an answer of the operating system.

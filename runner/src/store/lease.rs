@@ -24,7 +24,7 @@ use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 use serde::{Deserialize, Serialize};
 
 use super::atomic::{TEMPORARY_PREFIX, create_new};
-use super::error::{Result, io_error};
+use super::error::{Result, io_error, to_json};
 use super::process::{attempt_id, is_alive, this_process};
 use crate::log::now_utc;
 
@@ -177,8 +177,8 @@ impl Leases {
 
     /// Creates a generation; `None` if somebody else has it.
     pub(super) fn create(&self, key: &str, generation: u32, info: &LeaseInfo) -> Result<Option<File>> {
-        let text = serde_json::to_string_pretty(info).expect("a lease is plain text and numbers");
-        create_new(&self.path(key, generation), text.as_bytes())
+        let path = self.path(key, generation);
+        create_new(&path, &to_json(info, &path)?)
     }
 
     /// Who has an attempt's lease instead of it; `None` while the attempt itself has it.

@@ -87,8 +87,7 @@ impl Store {
                 program_version: env!("CARGO_PKG_VERSION").to_owned(),
                 created: now_utc(),
             };
-            let text = serde_json::to_string_pretty(&file).expect("a version and a date are plain text");
-            if atomic::create_new(&path, text.as_bytes())?.is_none() {
+            if atomic::create_new(&path, &error::to_json(&file, &path)?)?.is_none() {
                 // Another process was faster, perhaps one of another version.
                 read_store_file(&path)?;
             }
@@ -153,7 +152,7 @@ impl Store {
     /// When the store cannot be read.
     pub fn stage(&self, key: &StageKey) -> Result<Option<StageDir>> {
         Ok(match stage::look(&self.stage_path(key), key.hex(), Check::Sizes)? {
-            Found::Sound(stage) => Some(stage),
+            Found::Sound(stage) => Some(*stage),
             Found::Absent | Found::Damaged(_) => None,
         })
     }

@@ -99,6 +99,6 @@ pub(crate) fn attempt_id() -> String {
     id[6..].copy_from_slice(&chance.finalize().as_bytes()[..10]);
     id[6] = 0x70 | (id[6] & 0x0f); // Version 7.
     id[8] = 0x80 | (id[8] & 0x3f); // The variant of RFC 9562.
-    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = format!("{:032x}", u128::from_be_bytes(id));
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }

@@ -161,9 +161,15 @@ pub(super) enum Found {
     /// Nothing.
     Absent,
     /// A finished stage.
-    Sound(StageDir),
+    Sound(Box<StageDir>),
     /// Something that cannot be used, and why.
     Damaged(String),
+}
+
+/// The part of `key.json` that every version has.
+#[derive(Deserialize)]
+struct Version {
+    schema_version: u32,
 }
 
 /// Looks at the folder where a stage belongs.
@@ -178,10 +184,6 @@ pub(super) fn look(path: &Path, key: &str, check: Check) -> Result<Found> {
         Err(error) => return Err(io_error("reading a stage", &key_path)(error)),
     };
     // The version is read first: a newer layout is not damage.
-    #[derive(Deserialize)]
-    struct Version {
-        schema_version: u32,
-    }
     let Ok(Version { schema_version }) = serde_json::from_slice(&text) else {
         return Ok(Found::Damaged(format!("its {KEY_FILE} cannot be read")));
     };
@@ -198,7 +200,7 @@ pub(super) fn look(path: &Path, key: &str, check: Check) -> Result<Found> {
     }
     let stage = StageDir { path: path.to_owned(), file };
     Ok(match stage.fault(check)? {
-        None => Found::Sound(stage),
+        None => Found::Sound(Box::new(stage)),
         Some(problem) => Found::Damaged(problem),
     })
 }

@@ -1,6 +1,7 @@
 //! Stages, checkpoints and stores that are not as they should be.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::time::SystemTime;
 
 use reid_runner::exit::RunError;
@@ -143,7 +144,6 @@ fn a_file_is_replaced_as_a_whole() {
     assert_eq!(fs::read(&path).expect("bytes"), b"two");
     assert_eq!(names(folder.path()), ["plan.json"]);
     // The permissions are those of any new file, so that a group can share a store.
-    use std::os::unix::fs::PermissionsExt;
     let plain = folder.path().join("plain");
     fs::write(&plain, "").expect("written");
     let mode = |path: &std::path::Path| fs::metadata(path).expect("metadata").permissions().mode();

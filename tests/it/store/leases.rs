@@ -261,11 +261,11 @@ fn a_late_riser_writes_neither_into_the_work_nor_into_the_stage() {
 #[test]
 fn the_heartbeat_keeps_a_lease_alive_and_notices_its_loss() {
     let (_folder, store) = store();
-    let timing = Timing { heartbeat: Duration::from_millis(5), stale_after: Duration::from_secs(60) };
+    let timing = Timing { heartbeat: Duration::from_millis(5), stale_after: Duration::from_mins(1) };
     let store = store.with_timing(timing);
     let key = key("a");
     let lease = mine(store.claim(&key).expect("a claim"));
-    let old = SystemTime::now() - Duration::from_secs(3600);
+    let old = SystemTime::now() - Duration::from_hours(1);
     let path = store.lease_path(&key, 1);
     File::options().write(true).open(&path).and_then(|file| file.set_modified(old)).expect("a heartbeat");
     let beat = || fs::metadata(&path).and_then(|data| data.modified()).expect("a time");
@@ -324,7 +324,7 @@ fn waiting_ends_when_told_or_out_of_patience() {
     let patience = Some(Duration::from_millis(5));
     let patient = Waiting { poll, patience, stop: &|| false, on_holder: &mut on_holder };
     assert!(store.wait_or_skip(&key, patient).expect("a wait").is_none());
-    let stopped = Waiting { poll: Duration::from_secs(60), patience: None, stop: &|| true, on_holder: &mut on_holder };
+    let stopped = Waiting { poll: Duration::from_mins(1), patience: None, stop: &|| true, on_holder: &mut on_holder };
     assert!(store.wait_or_skip(&key, stopped).expect("a wait").is_none());
     assert_eq!(told, 2, "each wait tells of its holder once");
 }

@@ -170,6 +170,35 @@ fn processes_that_share_a_store_compute_each_stage_once() {
 }
 
 #[test]
+fn killed_processes_lose_nothing_that_was_committed() {
+    let (_folder, store) = store();
+    // Moments of a multiplicative sequence: fixed, yet spread over the children's lives.
+    for round in 0..6_u64 {
+        let mut children: Vec<_> = (0..3).map(|i| start("race", store.root(), &format!("r{round}w{i}"))).collect();
+        thread::sleep(Duration::from_millis(1 + round * 37 % 23));
+        for child in &mut children {
+            child.kill().expect("kill -9");
+        }
+        for child in children {
+            end(child);
+        }
+        let finished = (0..STAGES).filter_map(|i| store.stage(&key(&format!("stage {i}"))).expect("a look"));
+        for stage in finished {
+            stage.verify().expect("whatever is there is whole");
+        }
+    }
+    assert!(end(start("race", store.root(), "last")).success());
+    for i in 0..STAGES {
+        done(store.claim(&key(&format!("stage {i}"))).expect("a claim")).verify().expect("a sound stage");
+    }
+    assert!(names(&store.root().join("quarantine")).is_empty());
+    store.tidy().expect("tidied");
+    let leases: Vec<_> =
+        names(&store.root().join("leases")).into_iter().filter(|name| !name.starts_with('.')).collect();
+    assert!(leases.is_empty(), "{leases:?}");
+}
+
+#[test]
 fn the_first_signal_asks_to_stop() {
     let folder = tempfile::tempdir().expect("a folder");
     for name in ["INT", "TERM", "USR1"] {

@@ -112,7 +112,7 @@ fn progress_lines_are_rare_and_can_be_left_out() {
          pretrain person_mae s0: checkpoint of step 120\n\
          pretrain person_mae s0: done in some time\n\
          warning: 2 corrupt pictures skipped\n";
-    assert_eq!(without_times(&show(Mode::Plain, Duration::from_secs(60))), states);
+    assert_eq!(without_times(&show(Mode::Plain, Duration::from_mins(1))), states);
     assert_eq!(without_times(&show(Mode::Never, Duration::ZERO)), states);
     assert_eq!(show(Mode::Quiet, Duration::ZERO), "warning: 2 corrupt pictures skipped\n");
 }
