@@ -33,6 +33,8 @@ pub struct StepOutput {
     pub loss: Tensor,
     /// Detached scalars to record.
     pub stats: Vec<(MetricKey, Tensor)>,
+    /// Tokens that went through the trained encoder.
+    pub tokens: usize,
     /// Detached tensors that [`Task::after_step`] needs, such as a batch's statistics.
     pub carried: Vec<(&'static str, Tensor)>,
 }

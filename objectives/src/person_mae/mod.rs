@@ -333,7 +333,8 @@ impl Task for PersonMae {
         ];
         stats.extend(losses.pixel.map(|loss| (MetricKey::LossPixel, loss.detach())));
         stats.extend(losses.feature.map(|loss| (MetricKey::LossFeature, loss.detach())));
-        Ok(StepOutput { loss, stats, carried: Vec::new() })
+        let tokens = losses.tokens.all.dim(0)? * losses.tokens.all.dim(1)?;
+        Ok(StepOutput { loss, stats, tokens, carried: Vec::new() })
     }
 
     fn after_step(&mut self, _: &[StepOutput], clock: Clock) -> Result<()> {

@@ -117,7 +117,8 @@ impl Task for Supervised {
             (MetricKey::TrainAccuracy, accuracy(&logits, &labels)?),
         ];
         let carried = vec![("mean", batch_stats.mean), ("variance", batch_stats.variance)];
-        Ok(StepOutput { loss, stats, carried })
+        let (rows, cols) = self.vit.grid();
+        Ok(StepOutput { loss, stats, tokens: batch.len() * (1 + rows * cols), carried })
     }
 
     fn after_step(&mut self, outputs: &[StepOutput], _: Clock) -> Result<()> {

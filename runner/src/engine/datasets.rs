@@ -1,0 +1,84 @@
+//! Data sets of an experiment, each opened once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use reid_data::datasets::{OpenSettings, open};
+use reid_data::dataset::{Dataset, Split};
+use reid_data::pictures::Pictures;
+use reid_data::spec::{DataSpec, OnCorrupt, ValidationSpec};
+use serde_json::{Value, json};
+
+use crate::exit::RunError;
+use crate::progress::Progress;
+
+/// Bytes of decoded pictures that are kept in memory, for each split that is in use.
+const PICTURE_CACHE_BYTES: usize = 1 << 30;
+
+/// An opened data set and its pictures.
+pub struct OpenData {
+    /// Records, counts, fingerprint.
+    pub dataset: Dataset,
+    validation: ValidationSpec,
+    pictures: Mutex<BTreeMap<Split, Arc<Pictures>>>,
+}
+
+impl OpenData {
+    /// Pictures of a split, decoded at most once while they fit the cache.
+    pub fn pictures(&self, split: Split) -> Arc<Pictures> {
+        let mut pictures = self.pictures.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || Arc::new(Pictures::new(&self.dataset, split, PICTURE_CACHE_BYTES));
+        Arc::clone(pictures.entry(split).or_insert_with(fresh))
+    }
+
+    /// What of the data determines a stage's numbers: content and held-out identities, never the path.
+    pub fn science(&self) -> Value {
+        json!({ "fingerprint": self.dataset.fingerprint, "validation": self.validation.identities })
+    }
+}
+
+/// Where data sets are opened from, and those that have been.
+pub struct Datasets {
+    base: PathBuf,
+    cache: PathBuf,
+    threads: usize,
+    progress: Progress,
+    opened: BTreeMap<String, Arc<OpenData>>,
+}
+
+impl Datasets {
+    /// None opened yet. Relative roots start at `base`; `cache` takes rendered data.
+    pub fn new(base: &Path, cache: &Path, threads: usize, progress: &Progress) -> Self {
+        let (base, cache, progress) = (base.to_owned(), cache.to_owned(), progress.clone());
+        Self { base, cache, threads, progress, opened: BTreeMap::new() }
+    }
+
+    /// Opens a data set, or hands out the one that was opened before.
+    ///
+    /// # Errors
+    /// If the data are missing, break a rule or hold corrupt pictures.
+    pub fn open(&mut self, spec: &DataSpec, validation: ValidationSpec, on_corrupt: OnCorrupt) -> Result<Arc<OpenData>, RunError> {
+        let name = serde_json::to_string(&(spec, validation, on_corrupt)).map_err(|e| RunError::Unexpected(e.to_string()))?;
+        if let Some(data) = self.opened.get(&name) {
+            return Ok(Arc::clone(data));
+        }
+        let progress = &self.progress;
+        let report = |what: &str, done: usize, total: usize| progress.bar_data(what, done as u64, total as u64);
+        let settings = OpenSettings {
+            base: self.base.clone(),
+            cache: self.cache.clone(),
+            threads: self.threads,
+            on_corrupt,
+            validation,
+            progress: &report,
+        };
+        let dataset = open(spec, &settings)?;
+        for note in &dataset.notes {
+            progress.line(format_args!("{}: {note}", dataset.name));
+        }
+        let data = Arc::new(OpenData { dataset, validation, pictures: Mutex::default() });
+        self.opened.insert(name, Arc::clone(&data));
+        Ok(data)
+    }
+}

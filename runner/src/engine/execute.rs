@@ -1,0 +1,358 @@
+//! Executes a plan: stages under leases, rows for runs, failures kept apart.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use candle_core::Device;
+use reid_backbones::weights;
+use reid_data::dataset::Split;
+use reid_objectives::person_mae::PersonMae;
+use reid_objectives::protocols::evaluation::{self, Scores};
+use reid_objectives::protocols::model::{EncoderModel, NeckModel};
+use reid_objectives::protocols::supervised::Supervised;
+use reid_objectives::spec::{ObjectiveSpec, ProtocolSpec};
+use reid_objectives::task::{Embed, Task};
+use serde_json::Value;
+
+use super::plan::{StageDef, StageKind, evaluation_normalisation, evaluation_spec, pretrain_split, vit_spec};
+use super::record::{self, EvaluationRecord, StepsFile};
+use super::train::{TrainError, Training};
+use super::{DataServices, Plan, RunPlan};
+use crate::exit::RunError;
+use crate::log::EventLog;
+use crate::progress::Progress;
+use crate::provenance::{Host, ProgramInfo, Source, host_info, program};
+use crate::signals::Interrupt;
+use crate::store::{Claim, Lease, StageDir, StageManifest, Store, Waiting};
+
+/// Encoder weights of a pre-training.
+const ENCODER_FILE: &str = "encoder.safetensors";
+/// Model of a protocol's training.
+const MODEL_FILE: &str = "model.safetensors";
+/// Time between two looks at a stage that another process computes.
+const POLL: Duration = Duration::from_millis(500);
+/// A failed run is tried once more by a later invocation.
+const MOST_ATTEMPTS: i64 = 2;
+
+/// What execution needs besides the plan.
+pub struct Engine {
+    /// Finished stages and results.
+    pub store: Store,
+    /// Terminal.
+    pub progress: Progress,
+    /// Events of this process.
+    pub log: EventLog,
+    /// Set by signals.
+    pub interrupt: Interrupt,
+    /// Device of all tensors.
+    pub device: Device,
+    /// Its class, such as `cpu`.
+    pub device_class: String,
+    /// Loader threads.
+    pub workers: usize,
+    /// Repository of the spec.
+    pub source: Source,
+    /// Overrides, verbatim.
+    pub overrides: String,
+    /// Compute stages again that another commit of the program has computed.
+    pub rerun_on_code: bool,
+    /// Stop at the first failed run.
+    pub fail_fast: bool,
+}
+
+/// What an execution did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Runs that were asked for.
+    pub runs: usize,
+    /// Stages that were computed.
+    pub computed: usize,
+    /// Distinct stages that were there already.
+    pub reused: usize,
+    /// Runs that failed.
+    pub failed: usize,
+}
+
+/// Why a stage could not be had.
+#[derive(Debug)]
+enum StageFailure {
+    /// The run fails, others go on.
+    Run { stage: String, reason: String },
+    /// Everything stops.
+    Stop(RunError),
+}
+
+impl From<RunError> for StageFailure {
+    fn from(error: RunError) -> Self {
+        Self::Stop(error)
+    }
+}
+
+impl Engine {
+    /// Computes what is missing and writes a row for each run.
+    ///
+    /// # Errors
+    /// If the work was interrupted, the store cannot be used, or results cannot be read; failed runs
+    /// are counted, not returned as errors.
+    pub fn execute(&self, plan: &Plan) -> Result<Summary, RunError> {
+        let (program, host) = (program(), host_info());
+        let known = record::known_rows(&self.store)?;
+        let mut summary = Summary { runs: plan.runs.len(), ..Summary::default() };
+        let mut done: BTreeMap<usize, StageDir> = BTreeMap::new();
+        let mut failed: BTreeMap<usize, (String, String)> = BTreeMap::new();
+        for run in &plan.runs {
+            let before = known.get(&run.id);
+            if before.is_some_and(|row| row.is_failed() && row.attempts >= MOST_ATTEMPTS) {
+                self.progress.warn(format_args!(
+                    "{}: failed {} times, not tried again ({}); delete its row to try anew: {}",
+                    run.id,
+                    MOST_ATTEMPTS,
+                    before.and_then(|row| row.error.as_deref()).unwrap_or("no reason recorded"),
+                    record::row_path(&self.store, &run.id).display()
+                ));
+                summary.failed += 1;
+                continue;
+            }
+            let (started, began) = (jiff::Timestamp::now().as_microsecond(), Instant::now());
+            let outcome = self.stages(plan, run, &mut done, &mut failed, &mut summary, (&program, &host));
+            let row = record::RowContext { engine: self, program: &program, host: &host, started, seconds: began.elapsed(), before };
+            match outcome {
+                Ok(stages) => row.write_ok(plan, run, &stages)?,
+                Err(StageFailure::Stop(error)) => return Err(error),
+                Err(StageFailure::Run { stage, reason }) => {
+                    self.progress.warn(format_args!("{}: {stage} failed: {reason}", run.id));
+                    self.log.error(&format!("{}: {stage} failed: {reason}", run.id));
+                    row.write_failed(plan, run, &stage, &reason)?;
+                    summary.failed += 1;
+                    if self.fail_fast {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(summary)
+    }
+
+    /// All stages of a run, in order.
+    fn stages(
+        &self,
+        plan: &Plan,
+        run: &RunPlan,
+        done: &mut BTreeMap<usize, StageDir>,
+        failed: &mut BTreeMap<usize, (String, String)>,
+        summary: &mut Summary,
+        here: (&ProgramInfo, &Host),
+    ) -> Result<Vec<StageDir>, StageFailure> {
+        for &index in &run.stages {
+            if let Some((stage, reason)) = failed.get(&index) {
+                return Err(StageFailure::Run { stage: stage.clone(), reason: reason.clone() });
+            }
+            if done.contains_key(&index) {
+                continue;
+            }
+            let stage = &plan.stages[index];
+            let input = stage.input.and_then(|input| done.get(&input));
+            match self.obtain(plan, stage, input, summary, here) {
+                Ok(dir) => {
+                    done.insert(index, dir);
+                }
+                Err(StageFailure::Run { stage, reason }) => {
+                    failed.insert(index, (stage.clone(), reason.clone()));
+                    return Err(StageFailure::Run { stage, reason });
+                }
+                Err(stop) => return Err(stop),
+            }
+        }
+        Ok(run.stages.iter().filter_map(|index| done.get(index).cloned()).collect())
+    }
+
+    /// A finished stage: found, waited for, or computed.
+    fn obtain(
+        &self,
+        plan: &Plan,
+        stage: &StageDef,
+        input: Option<&StageDir>,
+        summary: &mut Summary,
+        (program, host): (&ProgramInfo, &Host),
+    ) -> Result<StageDir, StageFailure> {
+        if self.rerun_on_code {
+            self.retire(stage, program)?;
+        }
+        let mut on_holder = |holder: &crate::store::LeaseInfo| {
+            self.progress.line(format_args!("{}: waiting for {holder}", stage.label));
+        };
+        let stop = || self.interrupt.requested();
+        let waiting = Waiting { poll: POLL, patience: None, stop: &stop, on_holder: &mut on_holder };
+        let claim = self.store.wait_or_skip(&stage.key, waiting).map_err(RunError::from)?;
+        let mut lease = match claim {
+            None | Some(Claim::Busy(_)) => return Err(self.interrupted().into()),
+            Some(Claim::Done(dir)) => {
+                summary.reused += 1;
+                return Ok(dir);
+            }
+            Some(Claim::Mine(lease)) => lease,
+        };
+        for notice in lease.notices() {
+            self.progress.warn(notice);
+        }
+        self.log.info(&format!("{}: begun, key {}", stage.label, stage.key));
+        let (started, began) = (crate::log::now_utc(), Instant::now());
+        let spec = &plan.runs[stage.run].run.spec;
+        let work = Work { engine: self, plan, stage, host, vit: vit_spec(spec) };
+        let made = match stage.kind {
+            StageKind::Pretrain | StageKind::Train => work.train(&mut lease, input),
+            StageKind::Evaluate => work.evaluate(&lease, input),
+        };
+        let Product { artefacts, seconds, notes } = match made {
+            Ok(product) => product,
+            Err(TrainError::Interrupted) => return Err(self.interrupted().into()),
+            Err(TrainError::Run(error @ RunError::Store(_))) => return Err(error.into()),
+            Err(error) => return Err(StageFailure::Run { stage: stage.label.clone(), reason: error.to_string() }),
+        };
+        let manifest = StageManifest {
+            label: stage.label.clone(),
+            program: program.clone(),
+            source: self.source.state.clone(),
+            device: self.device_class.clone(),
+            instruction_set: host.instruction_set.clone(),
+            host: host.name.clone(),
+            started,
+            seconds: seconds.unwrap_or_else(|| began.elapsed().as_secs_f64()),
+            notes,
+        };
+        let dir = lease.commit(&manifest, &artefacts).map_err(RunError::from)?;
+        summary.computed += 1;
+        Ok(dir)
+    }
+
+    fn interrupted(&self) -> RunError {
+        RunError::Interrupted { cause: self.interrupt.cause().unwrap_or("a signal") }
+    }
+
+    /// Moves a stage aside that another commit of the program has computed.
+    fn retire(&self, stage: &StageDef, program: &ProgramInfo) -> Result<(), StageFailure> {
+        let found = self.store.stage(&stage.key).map_err(RunError::from)?;
+        if let Some(dir) = found.filter(|dir| dir.manifest().program.commit != program.commit) {
+            self.store.retire(&dir).map_err(RunError::from)?;
+            self.progress.line(format_args!("{}: computed by another commit, computed again", stage.label));
+        }
+        Ok(())
+    }
+}
+
+/// What a stage leaves for its commit.
+struct Product {
+    artefacts: Vec<&'static str>,
+    seconds: Option<f64>,
+    notes: BTreeMap<String, Value>,
+}
+
+/// One stage under way.
+struct Work<'a> {
+    engine: &'a Engine,
+    plan: &'a Plan,
+    stage: &'a StageDef,
+    host: &'a Host,
+    vit: &'a reid_backbones::spec::VitSpec,
+}
+
+impl Work<'_> {
+    fn train(&self, lease: &mut Lease, input: Option<&StageDir>) -> Result<Product, TrainError> {
+        let (mut task, split) = self.task(input)?;
+        let spec = self.stage.train.as_ref().ok_or_else(|| RunError::Unexpected("a training without settings".to_owned()))?;
+        let folder = lease.dir().to_owned();
+        let show = |steps: usize| self.engine.progress.stage(&self.stage.label, steps as u64);
+        let training = Training {
+            spec,
+            seed: self.stage.seed,
+            data: &self.stage.data,
+            split,
+            workers: self.engine.workers,
+            device: &self.engine.device,
+            device_class: &self.engine.device_class,
+            instruction_set: &self.host.instruction_set,
+            lease,
+            interrupt: &self.engine.interrupt,
+            show: &show,
+        };
+        let position = training.run(&mut *task)?.position;
+        let file = match self.stage.kind {
+            StageKind::Pretrain => ENCODER_FILE,
+            _ => MODEL_FILE,
+        };
+        let product = task.product()?;
+        weights::write(&folder.join(file), &product).map_err(reid_objectives::TaskError::from)?;
+        let notes = BTreeMap::from([
+            ("images".to_owned(), Value::from(position.images)),
+            ("tokens".to_owned(), Value::from(position.tokens)),
+            ("steps".to_owned(), Value::from(position.updates)),
+            ("marks".to_owned(), Value::from(position.marks.clone())),
+        ]);
+        let seconds = Some(position.seconds);
+        StepsFile { steps: position.records }.write(&folder)?;
+        Ok(Product { artefacts: vec![file, StepsFile::NAME], seconds, notes })
+    }
+
+    /// The task of a training stage, and the split its plans index.
+    fn task(&self, input: Option<&StageDir>) -> Result<(Box<dyn Task>, Split), TrainError> {
+        let run = &self.plan.runs[self.stage.run].run;
+        let (spec, device) = (&run.spec, &self.engine.device);
+        if self.stage.kind == StageKind::Pretrain {
+            let split = pretrain_split(&self.stage.data);
+            return match &spec.pretrain.objective {
+                ObjectiveSpec::PersonMae(objective) => {
+                    let batch = spec.pretrain.train.batch;
+                    Ok((Box::new(PersonMae::build(objective, self.vit, batch, self.stage.seed, device)?), split))
+                }
+                ObjectiveSpec::None(_) => Err(RunError::Unexpected("`none` has no pre-training stage".to_owned()).into()),
+            };
+        }
+        match &spec.protocol {
+            ProtocolSpec::Supervised(protocol) => {
+                let identities = self.stage.data.dataset.identities(Split::Train).len();
+                let encoder = self.encoder(input)?;
+                let task = Supervised::build(protocol, self.vit, encoder, identities, self.stage.seed, device)?;
+                Ok((Box::new(task), Split::Train))
+            }
+            ProtocolSpec::Direct(_) => Err(RunError::Unexpected("`direct` has no training stage".to_owned()).into()),
+        }
+    }
+
+    /// The pre-trained encoder, or the random one of the pre-training seed.
+    fn encoder(&self, input: Option<&StageDir>) -> Result<EncoderModel, TrainError> {
+        let device = &self.engine.device;
+        Ok(match input {
+            Some(dir) => {
+                let path = dir.artefact(ENCODER_FILE).map_err(RunError::from)?;
+                EncoderModel::with_weights(self.vit, &read_weights(&path)?, &path, device)?
+            }
+            None => EncoderModel::random(self.vit, self.plan.runs[self.stage.run].run.seeds.pretrain, device)?,
+        })
+    }
+
+    fn evaluate(&self, lease: &Lease, input: Option<&StageDir>) -> Result<Product, TrainError> {
+        let protocol = &self.plan.runs[self.stage.run].run.spec.protocol;
+        let settings = evaluation_spec(protocol);
+        let device = &self.engine.device;
+        let model: Box<dyn Embed> = match (protocol, input) {
+            (ProtocolSpec::Supervised(_), Some(dir)) => {
+                let path = dir.artefact(MODEL_FILE).map_err(RunError::from)?;
+                Box::new(NeckModel::from_product(self.vit, &read_weights(&path)?, settings.feature, &path, device)?)
+            }
+            _ => Box::new(self.encoder(input)?),
+        };
+        let shown = self.engine.progress.stage(&self.stage.label, 1);
+        let services = DataServices { data: self.stage.data.clone(), workers: self.engine.workers, device: device.clone() };
+        let views = evaluation::views(settings, self.vit, evaluation_normalisation(protocol));
+        let scores: Vec<Scores> = evaluation::evaluate(&*model, &views, settings.batch, &services)?;
+        let evaluated = EvaluationRecord::new(&scores);
+        evaluated.write(lease.dir())?;
+        shown.finish(&evaluated.headline());
+        Ok(Product { artefacts: vec![EvaluationRecord::NAME], seconds: None, notes: BTreeMap::new() })
+    }
+}
+
+fn read_weights(path: &Path) -> Result<BTreeMap<String, candle_core::Tensor>, TrainError> {
+    Ok(weights::read(path).map_err(reid_objectives::TaskError::from)?)
+}

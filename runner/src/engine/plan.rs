@@ -1,0 +1,294 @@
+//! What an experiment needs: a list of distinct stages, and which of them each run is made of.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use reid_backbones::spec::{BackboneSpec, VitSpec};
+use reid_data::dataset::Split;
+use reid_data::spec::{DataSpec, ValidationSpec};
+use reid_experiments::spec::{PretrainData, RunSpec};
+use reid_experiments::{Experiment, ResolvedRun};
+use reid_objectives::spec::{EvaluationSpec, ObjectiveSpec, ProtocolSpec, TrainSpec};
+use reid_objectives::{person_mae, protocols};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::train;
+use super::{Datasets, OpenData};
+use crate::exit::RunError;
+use crate::store::StageKey;
+
+/// Kind of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StageKind {
+    /// Trains an encoder without labels.
+    Pretrain,
+    /// A protocol's training.
+    Train,
+    /// Features, ranking, metrics.
+    Evaluate,
+}
+
+impl StageKind {
+    /// Name in keys, rows and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pretrain => "pretrain",
+            Self::Train => "train",
+            Self::Evaluate => "evaluate",
+        }
+    }
+}
+
+/// One distinct stage.
+pub struct StageDef {
+    /// Kind.
+    pub kind: StageKind,
+    /// Hash of everything that determines its numbers.
+    pub key: StageKey,
+    /// What it is, for messages.
+    pub label: String,
+    /// The stage whose artefact it starts from.
+    pub input: Option<usize>,
+    /// A run that it belongs to; its spec has everything the stage needs.
+    pub run: usize,
+    /// Seed of its random numbers.
+    pub seed: u64,
+    /// Data it reads.
+    pub data: Arc<OpenData>,
+    /// Epochs and batch, for stages that train.
+    pub train: Option<TrainSpec>,
+}
+
+/// One run of the experiment.
+pub struct RunPlan {
+    /// The resolved run.
+    pub run: ResolvedRun,
+    /// Identity in results: label, data, seed and a hash of what decides its row.
+    pub id: String,
+    /// Its stages in order; the last is an evaluation.
+    pub stages: Vec<usize>,
+    /// Data that it is evaluated on.
+    pub data: Arc<OpenData>,
+}
+
+/// All runs and all distinct stages of an experiment.
+pub struct Plan {
+    /// Name of the experiment.
+    pub experiment: String,
+    /// Folder of the spec.
+    pub base: PathBuf,
+    /// Distinct stages, each after those it needs.
+    pub stages: Vec<StageDef>,
+    /// Runs in the experiment's order.
+    pub runs: Vec<RunPlan>,
+}
+
+impl Plan {
+    /// Plans an experiment; opens its data.
+    ///
+    /// # Errors
+    /// If data cannot be opened.
+    pub fn new(experiment: &Experiment, datasets: &mut Datasets) -> Result<Self, RunError> {
+        let mut planner = Planner { stages: Vec::new(), index: BTreeMap::new() };
+        let mut runs = Vec::with_capacity(experiment.runs.len());
+        for (i, run) in experiment.runs.iter().enumerate() {
+            runs.push(planner.run(i, run, &experiment.name, datasets)?);
+        }
+        let base = experiment.path.parent().map(std::path::Path::to_owned).unwrap_or_default();
+        Ok(Self { experiment: experiment.name.clone(), base, stages: planner.stages, runs })
+    }
+}
+
+/// The ViT of a run.
+pub(super) fn vit_spec(spec: &RunSpec) -> &VitSpec {
+    let BackboneSpec::Vit(vit) = &spec.backbone;
+    vit
+}
+
+/// The protocol's evaluation settings.
+pub(super) fn evaluation_spec(protocol: &ProtocolSpec) -> &EvaluationSpec {
+    match protocol {
+        ProtocolSpec::Direct(direct) => &direct.evaluation,
+        ProtocolSpec::Supervised(supervised) => &supervised.evaluation,
+    }
+}
+
+struct Planner {
+    stages: Vec<StageDef>,
+    index: BTreeMap<String, usize>,
+}
+
+/// What a stage is made of, before its key.
+struct Draft {
+    kind: StageKind,
+    algorithms: Value,
+    science: Value,
+    seed: u64,
+    input: Value,
+}
+
+impl Planner {
+    fn run(&mut self, i: usize, run: &ResolvedRun, experiment: &str, datasets: &mut Datasets) -> Result<RunPlan, RunError> {
+        let spec = &run.spec;
+        let data = datasets.open(&spec.data, spec.validation, spec.on_corrupt)?;
+        let mut stages = Vec::new();
+        let seeds = run.seeds;
+
+        // Pre-training, or the random initialisation it would start from.
+        let (mut input, mut previous) = (json!({ "init": seeds.pretrain, "backbone": encoder_science(spec)? }), None);
+        if !matches!(spec.pretrain.objective, ObjectiveSpec::None(_)) {
+            let data = match &spec.pretrain.data {
+                PretrainData::Same => Arc::clone(&data),
+                // Nothing is held out of data that are only pre-trained on.
+                PretrainData::Other(other) => datasets.open(other, ValidationSpec::default(), spec.on_corrupt)?,
+            };
+            let draft = Draft {
+                kind: StageKind::Pretrain,
+                algorithms: json!({ "data": reid_data::ALGORITHM_VERSION, "backbone": reid_backbones::ALGORITHM_VERSION,
+                                    "loop": train::ALGORITHM_VERSION, "person_mae": person_mae::ALGORITHM_VERSION }),
+                science: json!({ "backbone": to_json(&spec.backbone)?, "objective": to_json(&spec.pretrain.objective)?,
+                                 "train": train_science(&spec.pretrain.train)?, "split": pretrain_split(&data).name() }),
+                seed: seeds.pretrain,
+                input: Value::Null,
+            };
+            let label = format!("pretrain {} s{}", run.label, seeds.pretrain);
+            let stage = self.stage(draft, spec, i, label, None, &data, Some(spec.pretrain.train.clone()))?;
+            let artefact = format!("encoder@epoch={}", spec.pretrain.train.epochs);
+            input = json!({ "stage": self.stages[stage].key.hex(), "artefact": artefact });
+            previous = Some(stage);
+            stages.push(stage);
+        }
+
+        // The protocol's training.
+        if let ProtocolSpec::Supervised(supervised) = &spec.protocol {
+            let mut science = to_json(supervised)?;
+            remove(&mut science, &["evaluation"]);
+            science["train"] = train_science(&supervised.train)?;
+            let draft = Draft {
+                kind: StageKind::Train,
+                algorithms: json!({ "data": reid_data::ALGORITHM_VERSION, "backbone": reid_backbones::ALGORITHM_VERSION,
+                                    "loop": train::ALGORITHM_VERSION, "supervised": protocols::supervised::ALGORITHM_VERSION }),
+                science: json!({ "backbone": to_json(&spec.backbone)?, "supervised": science }),
+                seed: seeds.downstream,
+                input,
+            };
+            let label = format!("train {} s{}", run.label, seeds.downstream);
+            let stage = self.stage(draft, spec, i, label, previous, &data, Some(supervised.train.clone()))?;
+            input = json!({ "stage": self.stages[stage].key.hex(), "artefact": "model" });
+            previous = Some(stage);
+            stages.push(stage);
+        }
+
+        // Evaluation.
+        let mut evaluation = to_json(evaluation_spec(&spec.protocol))?;
+        remove(&mut evaluation, &["batch"]);
+        let normalisation = evaluation_normalisation(&spec.protocol);
+        evaluation["normalisation"] = to_json(&normalisation)?;
+        let draft = Draft {
+            kind: StageKind::Evaluate,
+            algorithms: json!({ "data": reid_data::ALGORITHM_VERSION, "backbone": reid_backbones::ALGORITHM_VERSION,
+                                "evaluation": protocols::evaluation::ALGORITHM_VERSION }),
+            science: json!({ "evaluation": evaluation }),
+            // Evaluation draws nothing at random.
+            seed: 0,
+            input,
+        };
+        let label = format!("evaluate {} s{}", run.label, seeds.downstream);
+        let stage = self.stage(draft, spec, i, label, previous, &data, None)?;
+        stages.push(stage);
+        let id = run_id(experiment, run, &data, self.stages[stage].key.hex());
+        Ok(RunPlan { run: run.clone(), id, stages, data })
+    }
+
+    /// The stage of that key, new or known.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a stage's definition")]
+    fn stage(
+        &mut self,
+        draft: Draft,
+        spec: &RunSpec,
+        run: usize,
+        label: String,
+        input: Option<usize>,
+        data: &Arc<OpenData>,
+        train: Option<TrainSpec>,
+    ) -> Result<usize, RunError> {
+        let renderer = match &spec.data {
+            DataSpec::Synthetic(_) => Value::from(reid_data::synthetic::RENDERER_VERSION),
+            DataSpec::Market1501(_) => Value::Null,
+        };
+        let key = StageKey::of(json!({
+            "stage": draft.kind.name(),
+            "algorithms": draft.algorithms,
+            "science": draft.science,
+            "data": data.science(),
+            "renderer": renderer,
+            "seed": draft.seed,
+            "precision": to_json(&spec.precision)?,
+            "input": draft.input,
+        }));
+        if let Some(&known) = self.index.get(key.hex()) {
+            return Ok(known);
+        }
+        let at = self.stages.len();
+        self.index.insert(key.hex().to_owned(), at);
+        let data = Arc::clone(data);
+        self.stages.push(StageDef { kind: draft.kind, key, label, input, run, seed: draft.seed, data, train });
+        Ok(at)
+    }
+}
+
+/// The split that pre-training draws from.
+pub(super) fn pretrain_split(data: &OpenData) -> Split {
+    if data.dataset.split(Split::Pool).is_empty() { Split::Train } else { Split::Pool }
+}
+
+/// Channel statistics that a protocol's model expects.
+pub(super) fn evaluation_normalisation(protocol: &ProtocolSpec) -> reid_data::spec::Normalisation {
+    match protocol {
+        ProtocolSpec::Direct(direct) => direct.evaluation.normalisation,
+        ProtocolSpec::Supervised(supervised) => supervised.augment.normalisation,
+    }
+}
+
+/// The backbone as a random encoder sees it: stochastic depth has no part in it.
+fn encoder_science(spec: &RunSpec) -> Result<Value, RunError> {
+    let mut backbone = to_json(vit_spec(spec))?;
+    remove(&mut backbone, &["drop_path"]);
+    Ok(json!({ "vit": backbone }))
+}
+
+/// A training's settings less those that never change its numbers.
+fn train_science(train: &TrainSpec) -> Result<Value, RunError> {
+    let mut science = to_json(train)?;
+    remove(&mut science, &["checkpoint_every"]);
+    Ok(science)
+}
+
+fn remove(object: &mut Value, fields: &[&str]) {
+    if let Value::Object(map) = object {
+        for field in fields {
+            map.remove(*field);
+        }
+    }
+}
+
+fn to_json(value: &impl Serialize) -> Result<Value, RunError> {
+    serde_json::to_value(value).map_err(|e| RunError::Unexpected(format!("a spec that JSON cannot hold: {e}")))
+}
+
+/// `person_mae-synthetic-first-s0-k7f2q9ab`: readable first, then 40 bits of a hash over everything
+/// that tells two rows apart.
+fn run_id(experiment: &str, run: &ResolvedRun, data: &OpenData, evaluate: &str) -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let identity = json!({ "experiment": experiment, "label": run.label, "varied": run.varied,
+                           "seeds": [run.seeds.pretrain, run.seeds.downstream], "evaluate": evaluate });
+    let hash = blake3::hash(crate::store::canonical_json(&identity).as_bytes());
+    let bits = hash.as_bytes()[..5].iter().fold(0_u64, |bits, &byte| bits << 8 | u64::from(byte));
+    let suffix: String = (0..8).rev().map(|i| char::from(ALPHABET[(bits >> (5 * i) & 31) as usize])).collect();
+    let plain = |text: &str| -> String {
+        text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect()
+    };
+    format!("{}-{}-s{}-{suffix}", plain(&run.label), plain(&data.dataset.name), run.seeds.downstream)
+}

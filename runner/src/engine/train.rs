@@ -1,0 +1,322 @@
+//! The one train loop. Objectives and protocols are the same to it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use candle_core::{Device, Tensor};
+use reid_backbones::Gradients;
+use reid_backbones::optim::Optimizer;
+use reid_data::dataset::Split;
+use reid_data::loader::{Loader, LoaderSettings, Tail};
+use reid_data::plan::EpochPlan;
+use reid_data::views::ViewBatch;
+use reid_objectives::TaskError;
+use reid_objectives::math::schedule::{RunLength, learning_rate};
+use reid_objectives::metric::MetricKey;
+use reid_objectives::spec::{LrScaling, TrainSpec};
+use reid_objectives::task::{Clock, Services, StepOutput, Task};
+
+use super::checkpoint::{self, Position, Recorded};
+use super::{DataServices, OpenData};
+use crate::exit::RunError;
+use crate::progress::StageProgress;
+use crate::signals::Interrupt;
+use crate::store::{CheckpointStore, Lease};
+
+/// Raised whenever the loop's numbers change: clipping, accumulation, the order of updates.
+pub(super) const ALGORITHM_VERSION: u32 = 1;
+/// Step metrics are recorded about this many times in a training, as means over the steps between.
+const RECORDS: usize = 200;
+/// Longest time between two checkpoints.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+/// Finished batches that may wait per loader thread.
+const QUEUE: usize = 4;
+
+/// Why a training ended early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TrainError {
+    /// A signal; a checkpoint was written.
+    #[error("interrupted")]
+    Interrupted,
+    /// The loss is no number; the last good checkpoint is kept.
+    #[error("loss is {loss} at step {step} (epoch {epoch}); lower the learning rate or clip gradients; the last good checkpoint is kept")]
+    NotFinite {
+        /// The loss.
+        loss: f64,
+        /// Optimizer step, from 0.
+        step: usize,
+        /// Epoch, from 0.
+        epoch: usize,
+    },
+    /// The task, its data or its tensors.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// The store, or a fault of ours.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// What a training stage runs with.
+pub(super) struct Training<'a> {
+    /// Length, batch, rate and rule.
+    pub(super) spec: &'a TrainSpec,
+    /// Seed of all random numbers.
+    pub(super) seed: u64,
+    /// Data.
+    pub(super) data: &'a Arc<OpenData>,
+    /// Split whose pictures the plans index.
+    pub(super) split: Split,
+    /// Loader threads.
+    pub(super) workers: usize,
+    /// Device and its class, and the instruction set, as recorded.
+    pub(super) device: &'a Device,
+    /// Class of the device, such as `cpu`.
+    pub(super) device_class: &'a str,
+    /// Instruction set, such as `avx2+fma`.
+    pub(super) instruction_set: &'a str,
+    /// The stage's lease, whose folder keeps checkpoints.
+    pub(super) lease: &'a mut Lease,
+    /// Set by a signal.
+    pub(super) interrupt: &'a Interrupt,
+    /// Builds the terminal's line once the length is known.
+    pub(super) show: &'a dyn Fn(usize) -> StageProgress,
+}
+
+/// What a finished training leaves besides the task itself.
+pub(super) struct Report {
+    pub(super) position: Position,
+}
+
+impl Training<'_> {
+    /// Trains to the end, from the latest checkpoint if there is one.
+    pub(super) fn run(mut self, task: &mut dyn Task) -> Result<Report, TrainError> {
+        if task.couples_samples() && self.spec.accumulate > 1 {
+            let problem = "the loss compares the samples of a batch, so accumulating batches would change it".to_owned();
+            let remedy = "set `accumulate: 1` and a larger batch".to_owned();
+            return Err(TaskError::Unsuitable { problem, remedy }.into());
+        }
+        let services = DataServices { data: Arc::clone(self.data), workers: self.workers, device: self.device.clone() };
+        let mut optimizer = Optimizer::new(&self.spec.optim, task.trainable());
+        let checkpoints = CheckpointStore::open(self.lease.dir()).map_err(RunError::from)?;
+        let resumed = self.resume(&checkpoints, task, &mut optimizer)?;
+        let (mut position, mut plan) = match resumed {
+            Some((position, plan)) => (position, plan),
+            None => {
+                let plan = task.begin_epoch(0, self.seed, &services)?;
+                let per_epoch = plan.steps() / self.spec.accumulate;
+                if per_epoch == 0 {
+                    let (n, batch) = (plan.draws.len(), self.spec.batch * self.spec.accumulate);
+                    let problem = format!("an epoch has {n} pictures, but one optimizer step takes {batch}");
+                    return Err(TaskError::Unsuitable { problem, remedy: "use a smaller batch or more data".to_owned() }.into());
+                }
+                (Position { per_epoch, ..self.start() }, plan)
+            }
+        };
+        let steps = position.per_epoch * self.spec.epochs;
+        let shown = (self.show)(steps);
+        if position.updates > 0 {
+            shown.note(format_args!("resumed at step {} of {steps}", position.updates));
+        }
+        let mut saver = Saver { last_time: Instant::now(), last_epoch: position.epoch, began: Instant::now(), before: position.seconds };
+        let every = self.spec.checkpoint_every.in_steps(steps, self.spec.epochs) / position.per_epoch as f64;
+
+        while position.epoch < self.spec.epochs {
+            let loader = self.loader(&plan, task, &position)?;
+            let mut batches = loader.into_iter();
+            while position.in_epoch < plan.steps() / self.spec.accumulate {
+                let clock = self.clock(&position, steps);
+                let loss = self.update(task, &mut optimizer, &mut batches, clock, &mut position, steps)?;
+                let rate = position.images as f64 / (saver.seconds() + f64::EPSILON);
+                shown.step(position.updates as u64, loss, rate);
+                if self.interrupt.requested() {
+                    self.save(&checkpoints, &mut position, &plan, task, &optimizer, &mut saver)?;
+                    return Err(TrainError::Interrupted);
+                }
+                if saver.last_time.elapsed() >= CHECKPOINT_EVERY {
+                    self.save(&checkpoints, &mut position, &plan, task, &optimizer, &mut saver)?;
+                }
+            }
+            drop(batches);
+            position.epoch += 1;
+            position.in_epoch = 0;
+            if position.epoch < self.spec.epochs {
+                plan = task.begin_epoch(position.epoch, self.seed, &services)?;
+                if (position.epoch - saver.last_epoch) as f64 >= every.max(1.0) {
+                    self.save(&checkpoints, &mut position, &plan, task, &optimizer, &mut saver)?;
+                }
+            }
+        }
+        let last = position.updates - 1;
+        flush(&mut position, self.spec.epochs - 1, last);
+        position.seconds = saver.seconds();
+        let rate = position.images as f64 / position.seconds.max(f64::EPSILON);
+        shown.finish(&format!("{} steps in {}, {rate:.0} images/s", position.updates, crate::progress::short_duration(Duration::from_secs_f64(position.seconds))));
+        Ok(Report { position })
+    }
+
+    fn start(&self) -> Position {
+        Position {
+            device: self.device_class.to_owned(),
+            instruction_set: self.instruction_set.to_owned(),
+            batch: self.spec.batch,
+            ..Position::default()
+        }
+    }
+
+    /// The latest checkpoint, if it was made on this class of device.
+    fn resume(&mut self, checkpoints: &CheckpointStore, task: &mut dyn Task, optimizer: &mut Optimizer) -> Result<Option<(Position, EpochPlan)>, TrainError> {
+        let latest = checkpoints.latest().map_err(RunError::from)?;
+        let Some(found) = latest.checkpoint else { return Ok(None) };
+        let (mut position, plan) = checkpoint::read(&found.path, task, optimizer)?;
+        if position.device != self.device_class {
+            let (was, is, path) = (&position.device, self.device_class, found.path.display());
+            let text = format!("the stage was begun on {was} and cannot be resumed on {is}; resume it there or delete its checkpoint: {path}");
+            return Err(RunError::Unexpected(text).into());
+        }
+        if position.instruction_set != self.instruction_set {
+            position.marks.push(format!("resumed on {} after {}", self.instruction_set, position.instruction_set));
+            self.instruction_set.clone_into(&mut position.instruction_set);
+        }
+        Ok(Some((position, plan)))
+    }
+
+    fn loader(&self, plan: &EpochPlan, task: &dyn Task, position: &Position) -> Result<Loader, TrainError> {
+        let settings = LoaderSettings {
+            seed: self.seed,
+            epoch: position.epoch as u32,
+            start: position.in_epoch * self.spec.accumulate,
+            tail: Tail::Drop,
+            workers: self.workers,
+            queue: QUEUE,
+        };
+        let pictures = self.data.pictures(self.split);
+        let loader = Loader::new(pictures, Arc::new(plan.clone()), Arc::new(task.views()), settings);
+        Ok(loader.map_err(TaskError::from)?)
+    }
+
+    /// Samplers may give epochs of unequal length; schedules see each as long as the first.
+    fn clock(&self, position: &Position, steps: usize) -> Clock {
+        let nominal = position.in_epoch.min(position.per_epoch - 1);
+        let step = position.epoch * position.per_epoch + nominal;
+        Clock { epoch: position.epoch, epochs: self.spec.epochs, step, steps, seed: self.seed }
+    }
+
+    /// One optimizer step over `accumulate` batches. Returns the mean loss.
+    fn update(
+        &self,
+        task: &mut dyn Task,
+        optimizer: &mut Optimizer,
+        batches: &mut impl Iterator<Item = reid_data::Result<ViewBatch>>,
+        clock: Clock,
+        position: &mut Position,
+        steps: usize,
+    ) -> Result<f64, TrainError> {
+        let mut outputs = Vec::with_capacity(self.spec.accumulate);
+        let mut sum: Option<Gradients> = None;
+        for _ in 0..self.spec.accumulate {
+            let batch = batches.next().ok_or_else(|| RunError::Unexpected("the loader ended early".to_owned()))?;
+            let batch = batch.map_err(TaskError::from)?;
+            let output = task.step(&batch, clock)?;
+            let loss = scalar(&output.loss)?;
+            if !loss.is_finite() {
+                return Err(TrainError::NotFinite { loss, step: position.updates, epoch: position.epoch });
+            }
+            let mut grads = output.loss.backward().map_err(TaskError::from)?;
+            let grads = task.trainable().gradients(&mut grads).map_err(TaskError::from)?;
+            match &mut sum {
+                Some(sum) => sum.accumulate(&grads).map_err(TaskError::from)?,
+                None => sum = Some(grads),
+            }
+            position.images += batch.len() as u64;
+            position.tokens += output.tokens as u64;
+            outputs.push(StepOutput { loss: output.loss.detach(), ..output });
+        }
+        let mut grads = sum.ok_or_else(|| RunError::Unexpected("no batch in a step".to_owned()))?;
+        if self.spec.accumulate > 1 {
+            grads.scale(1.0 / self.spec.accumulate as f64).map_err(TaskError::from)?;
+        }
+        let norm = if self.spec.clip > 0.0 { grads.clip(self.spec.clip) } else { grads.norm() }.map_err(TaskError::from)?;
+        let rate = |multiplier| {
+            let run = RunLength { steps, epochs: self.spec.epochs };
+            learning_rate(&self.spec.schedule, self.base_rate(), multiplier, clock.step, run)
+        };
+        optimizer.step(task.trainable(), &grads, &rate).map_err(TaskError::from)?;
+        task.after_step(&outputs, clock)?;
+        let loss = self.record(&outputs, norm, rate(1.0), position, steps)?;
+        position.in_epoch += 1;
+        position.updates += 1;
+        Ok(loss)
+    }
+
+    fn base_rate(&self) -> f64 {
+        match self.spec.lr_scaling {
+            LrScaling::None => self.spec.lr,
+            LrScaling::Linear256 => self.spec.lr * (self.spec.batch * self.spec.accumulate) as f64 / 256.0,
+        }
+    }
+
+    /// Adds a step's metrics to the window, and records the window's means when it is full.
+    fn record(&self, outputs: &[StepOutput], norm: f64, rate: f64, position: &mut Position, steps: usize) -> Result<f64, TrainError> {
+        let share = 1.0 / outputs.len() as f64;
+        let mut values = vec![(MetricKey::GradNorm, norm), (MetricKey::Lr, rate)];
+        let mut mean_loss = 0.0;
+        for output in outputs {
+            let loss = scalar(&output.loss)?;
+            mean_loss += loss * share;
+            values.push((MetricKey::Loss, loss * share));
+            for (key, value) in &output.stats {
+                values.push((*key, scalar(value)? * share));
+            }
+        }
+        let window = &mut position.window;
+        for (key, value) in values {
+            *window.sums.entry(key.name().to_owned()).or_insert(0.0) += value;
+        }
+        window.steps += 1;
+        if window.steps >= steps.div_ceil(RECORDS) {
+            flush(position, position.epoch, position.updates);
+        }
+        Ok(mean_loss)
+    }
+
+    fn save(&self, checkpoints: &CheckpointStore, position: &mut Position, plan: &EpochPlan, task: &dyn Task, optimizer: &Optimizer, saver: &mut Saver) -> Result<(), TrainError> {
+        self.lease.ensure_held().map_err(RunError::from)?;
+        position.seconds = saver.seconds();
+        let written = checkpoints.save_with(position.updates as u64, |path| checkpoint::write(path, position, plan, task, optimizer));
+        written.map_err(|error| match error {
+            RunError::Store(error) => RunError::Store(self.lease.explain(error)),
+            other => other,
+        })?;
+        saver.last_time = Instant::now();
+        saver.last_epoch = position.epoch;
+        Ok(())
+    }
+}
+
+/// Records the means of the window's metrics, if it has any, and empties it.
+fn flush(position: &mut Position, epoch: usize, step: usize) {
+    let window = std::mem::take(&mut position.window);
+    let at = jiff::Timestamp::now().as_microsecond();
+    let steps = window.steps as f64;
+    let record = |(metric, sum): (String, f64)| Recorded { epoch, step, metric, value: sum / steps, at };
+    position.records.extend(window.sums.into_iter().map(record));
+}
+
+/// When the last checkpoint was, and how long the work has taken.
+struct Saver {
+    last_time: Instant,
+    last_epoch: usize,
+    began: Instant,
+    /// Seconds of earlier attempts.
+    before: f64,
+}
+
+impl Saver {
+    fn seconds(&self) -> f64 {
+        self.before + self.began.elapsed().as_secs_f64()
+    }
+}
+
+fn scalar(tensor: &Tensor) -> Result<f64, TrainError> {
+    Ok(f64::from(tensor.to_scalar::<f32>().map_err(TaskError::from)?))
+}
