@@ -1,0 +1,117 @@
+//! What a table shows and how.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::ResultsError;
+
+/// Output format of a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Text for a terminal.
+    #[default]
+    Terminal,
+    /// GitHub-flavored Markdown.
+    Markdown,
+    /// Comma-separated values (RFC 4180) below comment lines; stored values, not per cent.
+    Csv,
+    /// LaTeX with booktabs.
+    Latex,
+    /// JSON; stored values, not per cent.
+    Json,
+    /// Parquet; stored values, not per cent.
+    Parquet,
+}
+
+impl Format {
+    /// All formats.
+    pub const ALL: [Self; 6] = [Self::Terminal, Self::Markdown, Self::Csv, Self::Latex, Self::Json, Self::Parquet];
+
+    /// Name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Terminal => "table",
+            Self::Markdown => "md",
+            Self::Csv => "csv",
+            Self::Latex => "latex",
+            Self::Json => "json",
+            Self::Parquet => "parquet",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Format {
+    type Err = ResultsError;
+
+    fn from_str(name: &str) -> Result<Self, ResultsError> {
+        Self::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| ResultsError::UnknownFormat {
+            name: name.to_owned(),
+            choices: Self::ALL.map(Self::name).join(", "),
+        })
+    }
+}
+
+/// On which split the best row of a sweep is picked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChooseOn {
+    /// On held-out training identities: the test value of the picked row is honest.
+    #[default]
+    Validation,
+    /// On the test set itself; the table says so.
+    Test,
+}
+
+/// What a table shows and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableOptions {
+    /// Only runs of this experiment.
+    pub experiment: Option<String>,
+    /// Only runs with these ids: the plan's, at the end of a run.
+    pub runs: Option<BTreeSet<String>>,
+    /// Metrics by bare name (`map`), with a split (`occluded.map`), or quantities of a run (`seconds`).
+    pub metrics: Vec<String>,
+    /// Split of metrics without one: `test`, `validation` or `occluded`.
+    pub split: String,
+    /// Fields that name the rows; by default the label and all swept fields that vary.
+    pub rows: Option<Vec<String>>,
+    /// Field whose values are spread over columns.
+    pub cols: Option<String>,
+    /// Output format.
+    pub format: Format,
+    /// Width of a terminal table in characters; 80 when unknown.
+    pub width: Option<usize>,
+    /// Whether a terminal table may use escape codes.
+    pub color: bool,
+    /// Whether to keep to ASCII in terminal tables, as where the locale is not UTF-8.
+    pub ascii: bool,
+    /// On which split the best row is picked.
+    pub choose_on: ChooseOn,
+    /// Command line, for the header of exports.
+    pub command: Option<String>,
+}
+
+impl Default for TableOptions {
+    fn default() -> Self {
+        Self {
+            experiment: None,
+            runs: None,
+            metrics: ["map", "rank1", "minp"].map(str::to_owned).to_vec(),
+            split: "test".to_owned(),
+            rows: None,
+            cols: None,
+            format: Format::Terminal,
+            width: None,
+            color: false,
+            ascii: false,
+            choose_on: ChooseOn::Validation,
+            command: None,
+        }
+    }
+}

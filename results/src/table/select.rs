@@ -1,0 +1,84 @@
+//! Which runs a table is made of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use polars::prelude::{BooleanChunked, DataFrame, NewChunkedArray};
+
+use super::{Field, TableOptions, text_at};
+use crate::schema::CFG;
+use crate::{Result, ResultsError, decode};
+
+/// Runs that count.
+pub(super) struct Selection {
+    /// The runs, in reading order.
+    pub(super) runs: DataFrame,
+    /// Rows left out because a newer row has the same setting and seeds.
+    pub(super) superseded: usize,
+}
+
+/// Filters by experiment and ids, then drops superseded rows.
+pub(super) fn select(runs: &DataFrame, options: &TableOptions) -> Result<Selection> {
+    let wanted = |row: usize| {
+        let experiment =
+            options.experiment.as_ref().is_none_or(|name| text_at(runs, "experiment", row).as_ref() == Some(name));
+        let listed =
+            || text_at(runs, "run_id", row).is_some_and(|id| options.runs.as_ref().is_none_or(|ids| ids.contains(&id)));
+        experiment && listed()
+    };
+    let kept = keep(runs, &(0..runs.height()).map(wanted).collect::<Vec<_>>())?;
+    if kept.height() == 0 {
+        let experiments: BTreeSet<String> =
+            (0..runs.height()).filter_map(|row| text_at(runs, "experiment", row)).collect();
+        let reason = if experiments.is_empty() {
+            "the results folder is empty; run an experiment first".to_owned()
+        } else {
+            let names: Vec<String> = experiments.into_iter().collect();
+            format!("none fits the selection; experiments: {}", names.join(", "))
+        };
+        return Err(ResultsError::NoRuns { reason });
+    }
+    let newest = newest_rows(&kept);
+    let runs = keep(&kept, &newest)?;
+    Ok(Selection { superseded: kept.height() - runs.height(), runs })
+}
+
+fn keep(runs: &DataFrame, mask: &[bool]) -> Result<DataFrame> {
+    runs.filter(&BooleanChunked::from_slice("keep".into(), mask)).map_err(ResultsError::internal("selecting runs"))
+}
+
+/// Marks, of the rows with the same setting and seeds, the one that started last.
+///
+/// Such rows differ in their run id only: the same setting computed by another version. Averaging them would pass
+/// repetitions off as seeds.
+fn newest_rows(runs: &DataFrame) -> Vec<bool> {
+    let swept: Vec<&str> = decode::names(runs).into_iter().filter(|name| name.starts_with(CFG)).collect();
+    let names: Vec<&str> =
+        ["experiment", "label", "seed_pretrain", "seed_downstream"].into_iter().chain(swept).collect();
+    let mut newest: BTreeMap<String, (i64, usize)> = BTreeMap::new();
+    for row in 0..runs.height() {
+        let key: Vec<_> = names.iter().map(|name| decode::scalar(runs, name, row)).collect();
+        let started = decode::int(runs, "started_at", row).unwrap_or(i64::MIN);
+        let entry = newest.entry(format!("{key:?}")).or_insert((started, row));
+        if started >= entry.0 {
+            *entry = (started, row);
+        }
+    }
+    let mut mask = vec![false; runs.height()];
+    for &(_, row) in newest.values() {
+        mask[row] = true;
+    }
+    mask
+}
+
+/// Number of evaluation protocols among the runs; more than one only if a shown field keeps them apart.
+pub(super) fn check_protocols(runs: &DataFrame, shown: &[&Field]) -> Result<usize> {
+    let protocols: BTreeSet<String> = (0..runs.height()).filter_map(|row| text_at(runs, "protocol", row)).collect();
+    let apart = shown.iter().any(|field| field.column == "protocol");
+    let mut names = protocols.iter();
+    match (names.next(), names.next()) {
+        (Some(first), Some(second)) if !apart => {
+            Err(ResultsError::MixedProtocols { first: first.clone(), second: second.clone() })
+        }
+        _ => Ok(protocols.len()),
+    }
+}
