@@ -65,9 +65,22 @@ pub enum MetricKey {
 impl MetricKey {
     /// All metrics.
     pub const ALL: [Self; 16] = [
-        Self::Map, Self::Rank1, Self::Rank5, Self::Rank10, Self::Minp, Self::ValidQueries, Self::Loss, Self::LossPixel,
-        Self::LossFeature, Self::LossId, Self::LossTriplet, Self::TrainAccuracy, Self::GradNorm, Self::Lr,
-        Self::FeatureStd, Self::BlockShare,
+        Self::Map,
+        Self::Rank1,
+        Self::Rank5,
+        Self::Rank10,
+        Self::Minp,
+        Self::ValidQueries,
+        Self::Loss,
+        Self::LossPixel,
+        Self::LossFeature,
+        Self::LossId,
+        Self::LossTriplet,
+        Self::TrainAccuracy,
+        Self::GradNorm,
+        Self::Lr,
+        Self::FeatureStd,
+        Self::BlockShare,
     ];
 
     /// Name in columns, specs and docs.
@@ -95,16 +108,31 @@ impl MetricKey {
     /// Unit of the stored value.
     pub fn unit(self) -> Unit {
         match self {
-            Self::Map | Self::Rank1 | Self::Rank5 | Self::Rank10 | Self::Minp | Self::TrainAccuracy | Self::BlockShare => Unit::Fraction,
+            Self::Map
+            | Self::Rank1
+            | Self::Rank5
+            | Self::Rank10
+            | Self::Minp
+            | Self::TrainAccuracy
+            | Self::BlockShare => Unit::Fraction,
             Self::ValidQueries => Unit::Count,
-            Self::Loss | Self::LossPixel | Self::LossFeature | Self::LossId | Self::LossTriplet | Self::GradNorm | Self::Lr | Self::FeatureStd => Unit::Plain,
+            Self::Loss
+            | Self::LossPixel
+            | Self::LossFeature
+            | Self::LossId
+            | Self::LossTriplet
+            | Self::GradNorm
+            | Self::Lr
+            | Self::FeatureStd => Unit::Plain,
         }
     }
 
     /// Which way is better.
     pub fn direction(self) -> Direction {
         match self {
-            Self::Map | Self::Rank1 | Self::Rank5 | Self::Rank10 | Self::Minp | Self::TrainAccuracy => Direction::Higher,
+            Self::Map | Self::Rank1 | Self::Rank5 | Self::Rank10 | Self::Minp | Self::TrainAccuracy => {
+                Direction::Higher
+            }
             Self::Loss | Self::LossPixel | Self::LossFeature | Self::LossId | Self::LossTriplet => Direction::Lower,
             Self::ValidQueries | Self::GradNorm | Self::Lr | Self::FeatureStd | Self::BlockShare => Direction::None,
         }

@@ -82,7 +82,11 @@ impl Default for SupervisedSpec {
                 accumulate: 1,
                 lr: 4e-4,
                 lr_scaling: LrScaling::None,
-                schedule: ScheduleSpec::TransreidCosine(TransreidCosine { warmup: Duration::Epochs(20.0), warmup_start: 0.01, floor: 0.002 }),
+                schedule: ScheduleSpec::TransreidCosine(TransreidCosine {
+                    warmup: Duration::Epochs(20.0),
+                    warmup_start: 0.01,
+                    floor: 0.002,
+                }),
                 optim: OptimSpec::Sgd(reid_backbones::optim::spec::SgdSpec::default()),
                 clip: 0.0,
                 checkpoint_every: Duration::Epochs(10.0),
@@ -148,7 +152,13 @@ pub struct SupervisedAugment {
 
 impl Default for SupervisedAugment {
     fn default() -> Self {
-        Self { filter: Filter::Bicubic, flip: 0.5, pad: 10, normalisation: Normalisation::Half, erasing: ErasingSpec::default() }
+        Self {
+            filter: Filter::Bicubic,
+            flip: 0.5,
+            pad: 10,
+            normalisation: Normalisation::Half,
+            erasing: ErasingSpec::default(),
+        }
     }
 }
 
@@ -169,7 +179,12 @@ pub struct EvaluationSpec {
 
 impl Default for EvaluationSpec {
     fn default() -> Self {
-        Self { filter: Filter::Bilinear, feature: EvaluationFeature::BeforeNeck, normalisation: Normalisation::Half, batch: 64 }
+        Self {
+            filter: Filter::Bilinear,
+            feature: EvaluationFeature::BeforeNeck,
+            normalisation: Normalisation::Half,
+            batch: 64,
+        }
     }
 }
 

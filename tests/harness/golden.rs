@@ -37,7 +37,8 @@ impl Golden {
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("golden file {}: {e}", path.display()));
         let (_, header) = SafeTensors::read_metadata(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let metadata = header.metadata().clone().unwrap_or_default();
-        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         Self { name: name.to_owned(), tensors, metadata }
     }
 
@@ -104,7 +105,10 @@ impl Golden {
 pub fn relative_to_max(actual: &[f64], expected: &[f64]) -> f64 {
     assert_eq!(actual.len(), expected.len(), "lengths differ");
     let scale = expected.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
-    let worst = actual.iter().zip(expected).fold(0.0_f64, |m, (a, e)| if a.is_nan() { f64::INFINITY } else { m.max((a - e).abs()) });
+    let worst = actual
+        .iter()
+        .zip(expected)
+        .fold(0.0_f64, |m, (a, e)| if a.is_nan() { f64::INFINITY } else { m.max((a - e).abs()) });
     if scale == 0.0 { worst } else { worst / scale }
 }
 

@@ -5,8 +5,8 @@ use rayon::prelude::*;
 
 use super::identity::{Cloth, HairStyle, Identity, LowerKind, Pattern, UpperKind};
 use super::palette;
-use super::write::pool_of;
 use super::world::{Shot, World};
+use super::write::pool_of;
 use crate::dataset::Split;
 use crate::image::Image;
 use crate::spec::SyntheticSpec;

@@ -6,7 +6,7 @@ use super::scene::Scene;
 use crate::spec::SyntheticDomain;
 
 /// Scenes that a camera overlooks.
-pub(super) const SCENES: u32 = 3;
+pub(super) const SCENES: u32 = 6;
 
 /// Entries of a tone table.
 const TONES: usize = 1024;
@@ -46,15 +46,15 @@ impl Camera {
         let rng = &mut draws.stream(Purpose::Camera, group, index);
         // The second world is lit from lamps: darker, warmer or greener, and noisier.
         let (brightness, warmth, noise) = match domain {
-            SyntheticDomain::First => ([0.78, 1.18], 0.0, [1.0, 5.0]),
+            SyntheticDomain::First => ([0.78, 1.10], 0.0, [1.0, 5.0]),
             SyntheticDomain::Second => ([0.62, 0.98], 0.08, [3.0, 8.0]),
         };
         let gains = [
-            f64::from(uniform(rng, 0.82, 1.16)) + warmth,
-            f64::from(uniform(rng, 0.86, 1.10)) + warmth / 2.0,
-            f64::from(uniform(rng, 0.82, 1.16)) - warmth,
+            f64::from(uniform(rng, 0.87, 1.13)) + warmth,
+            f64::from(uniform(rng, 0.90, 1.08)) + warmth / 2.0,
+            f64::from(uniform(rng, 0.87, 1.13)) - warmth,
         ];
-        let gamma = rng.range(0.78, 1.3);
+        let gamma = rng.range(0.82, 1.25);
         let tones = gains.map(|gain| {
             let tone = |entry: usize| {
                 let light = (entry as f64 / (TONES - 1) as f64 * gain).min(1.0);
@@ -78,6 +78,11 @@ impl Camera {
                 .map(|scene| Scene::drawn(&mut draws.stream(Purpose::Scene, group, index * SCENES + scene), domain))
                 .collect(),
         }
+    }
+
+    /// Where the camera hangs and how it is lit, as text.
+    pub(super) fn viewpoint(&self) -> String {
+        format!("{:?} {} {} {} {}", self.elevation, self.roll, self.perspective, self.zoom, self.brightness)
     }
 
     /// Sensor's answer (0..255) to light in one channel.

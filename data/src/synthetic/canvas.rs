@@ -1,6 +1,6 @@
 //! A supersampled picture that remembers whose each sample is.
 
-use super::palette::Rgb;
+use super::palette::{Rgb, scaled};
 
 /// A point in samples, x to the right, y down.
 pub(super) type Point = [f32; 2];
@@ -78,8 +78,7 @@ impl Canvas {
     /// place across (-1..1) and along (0..1).
     pub(super) fn capsule(&mut self, a: Point, b: Point, radii: [f32; 2], mut paint: impl FnMut(f32, f32) -> Rgb) {
         let reach = radii[0].max(radii[1]);
-        let area =
-            [a[0].min(b[0]) - reach, a[1].min(b[1]) - reach, a[0].max(b[0]) + reach, a[1].max(b[1]) + reach];
+        let area = [a[0].min(b[0]) - reach, a[1].min(b[1]) - reach, a[0].max(b[0]) + reach, a[1].max(b[1]) + reach];
         let axis = [b[0] - a[0], b[1] - a[1]];
         let square = (axis[0] * axis[0] + axis[1] * axis[1]).max(1e-6);
         let length = square.sqrt();
@@ -103,6 +102,19 @@ impl Canvas {
         });
     }
 
+    /// Lets the share `left` of the light through in the middle of an ellipse, and all at its edge.
+    pub(super) fn darken(&mut self, center: Point, radii: [f32; 2], left: f32) {
+        for row in clip(center[1] - radii[1], center[1] + radii[1], self.height) {
+            for column in clip(center[0] - radii[0], center[0] + radii[0], self.width) {
+                let u = (column as f32 + 0.5 - center[0]) / radii[0];
+                let v = (row as f32 + 0.5 - center[1]) / radii[1];
+                let light = left + (1.0 - left) * (u * u + v * v).min(1.0);
+                let sample = &mut self.color[row * self.width + column];
+                *sample = scaled(*sample, light);
+            }
+        }
+    }
+
     /// A body of varying half-width around the axis from `a` to `b`; `profile` holds (t, half-width)
     /// with t rising from 0 to 1. `paint(s, t)` gets the place across (-1..1) and along (0..1).
     pub(super) fn taper(
@@ -113,8 +125,7 @@ impl Canvas {
         mut paint: impl FnMut(f32, f32) -> Option<Rgb>,
     ) {
         let reach = profile.iter().fold(0.0_f32, |widest, knot| widest.max(knot[1]));
-        let area =
-            [a[0].min(b[0]) - reach, a[1].min(b[1]) - reach, a[0].max(b[0]) + reach, a[1].max(b[1]) + reach];
+        let area = [a[0].min(b[0]) - reach, a[1].min(b[1]) - reach, a[0].max(b[0]) + reach, a[1].max(b[1]) + reach];
         let axis = [b[0] - a[0], b[1] - a[1]];
         let square = (axis[0] * axis[0] + axis[1] * axis[1]).max(1e-6);
         let length = square.sqrt();

@@ -160,7 +160,8 @@ impl Identity {
     }
 
     fn drawn(rng: &mut Rng) -> Self {
-        let upper = [UpperKind::LongSleeve, UpperKind::ShortSleeve, UpperKind::Coat][pick_weighted(rng, &[0.4, 0.4, 0.2])];
+        let upper =
+            [UpperKind::LongSleeve, UpperKind::ShortSleeve, UpperKind::Coat][pick_weighted(rng, &[0.4, 0.4, 0.2])];
         let lower = [LowerKind::Trousers, LowerKind::Shorts, LowerKind::Skirt][pick_weighted(rng, &[0.6, 0.2, 0.2])];
         let hair = [HairStyle::Bald, HairStyle::Short, HairStyle::Long, HairStyle::Ponytail, HairStyle::Bun];
         let upper_cloth = cloth(rng, 0.55);

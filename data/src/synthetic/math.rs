@@ -21,10 +21,9 @@ pub(super) fn sin_cos(turns: f32) -> (f32, f32) {
     let x = (turns - quarter * 0.25) * std::f32::consts::TAU; // 0..pi/2
     let y = x * x;
     // Taylor series, degrees 11 and 12; the next terms are below 6e-8 and 7e-9 at pi/2.
-    let sin = x
-        * (1.0 - y / 6.0 * (1.0 - y / 20.0 * (1.0 - y / 42.0 * (1.0 - y / 72.0 * (1.0 - y / 110.0)))));
-    let cos = 1.0
-        - y / 2.0 * (1.0 - y / 12.0 * (1.0 - y / 30.0 * (1.0 - y / 56.0 * (1.0 - y / 90.0 * (1.0 - y / 132.0)))));
+    let sin = x * (1.0 - y / 6.0 * (1.0 - y / 20.0 * (1.0 - y / 42.0 * (1.0 - y / 72.0 * (1.0 - y / 110.0)))));
+    let cos =
+        1.0 - y / 2.0 * (1.0 - y / 12.0 * (1.0 - y / 30.0 * (1.0 - y / 56.0 * (1.0 - y / 90.0 * (1.0 - y / 132.0)))));
     match quarter as u32 {
         0 => (sin, cos),
         1 => (cos, -sin),
@@ -79,4 +78,14 @@ pub(super) fn lattice(x: i32, y: i32, seed: u32) -> f32 {
     h = (h ^ (h >> 15)).wrapping_mul(0x2C1B_3C6D);
     h = (h ^ (h >> 12)).wrapping_mul(0x297A_2D39);
     ((h ^ (h >> 15)) >> 8) as f32 / (1_u32 << 24) as f32
+}
+
+/// [`lattice`] blended between its points: smooth blotches of size 1.
+pub(super) fn blotches(x: f32, y: f32, seed: u32) -> f32 {
+    let (column, row) = (x.floor(), y.floor());
+    let (right, down) = (smooth_step(0.0, 1.0, x - column), smooth_step(0.0, 1.0, y - row));
+    let (column, row) = (column as i32, row as i32);
+    let top = lerp(lattice(column, row, seed), lattice(column + 1, row, seed), right);
+    let bottom = lerp(lattice(column, row + 1, seed), lattice(column + 1, row + 1, seed), right);
+    lerp(top, bottom, down)
 }

@@ -3,7 +3,7 @@
 use super::canvas::{Canvas, Layer};
 use super::draw::{Draws, Group, pick, uniform};
 use super::identity::Identity;
-use super::math::lattice;
+use super::math::blotches;
 use super::palette::{Rgb, mixed, scaled};
 use super::person::Figure;
 use super::pose::Pose;
@@ -74,7 +74,8 @@ impl Occluder {
             Self::Car { middle, roof, paint } => {
                 let bonnet = 0.62 * roof;
                 let area = [0.0, y - roof * scale, canvas.width as f32, canvas.height as f32];
-                canvas.fill(area, |px, py| car_color((px - x) / scale - middle, (y - py) / scale, [roof, bonnet], paint));
+                canvas
+                    .fill(area, |px, py| car_color((px - x) / scale - middle, (y - py) / scale, [roof, bonnet], paint));
             }
             Self::Pole { middle, half_width, paint } => {
                 let center = x + middle * scale;
@@ -132,7 +133,7 @@ fn plant_color(s: f32, up: f32, height: f32, grain: u32) -> Option<Rgb> {
     }
     let middle = (pot + height) / 2.0;
     let y = (up - middle) / (height - middle);
-    let leaf = lattice((s * 6.0).floor() as i32, (up * 12.0).floor() as i32, grain);
+    let leaf = blotches(s * 7.0, up * 15.0, grain);
     let tone = mixed([0.16, 0.34, 0.12], [0.42, 0.58, 0.26], leaf);
-    (s * s + y * y < 0.8 + 0.2 * leaf && leaf > 0.06).then_some(tone)
+    (s * s + y * y < 0.8 + 0.2 * leaf && leaf > 0.12).then_some(tone)
 }

@@ -36,15 +36,9 @@ impl<'a> Figure<'a> {
 
     /// Darkens the ground under the feet.
     pub(super) fn draw_shadow(&self, canvas: &mut Canvas) {
-        let at = self.bones.spot(0.0, 0.0, 0.0);
-        let radii = [0.26 * at.scale, 0.07 * at.scale];
-        let width = canvas.width;
-        let under: Vec<Rgb> = canvas.color.clone();
-        canvas.ellipse([at.at[0] - 0.12 * self.stage.light_side * at.scale, at.at[1]], radii, |u, v| {
-            let sample = [at.at[0] - 0.12 * self.stage.light_side * at.scale + u * radii[0], at.at[1] + v * radii[1]];
-            let index = sample[1] as usize * width + sample[0] as usize;
-            under.get(index).map(|&ground| scaled(ground, 0.55 + 0.45 * (u * u + v * v)))
-        });
+        let under = self.bones.spot(0.0, 0.0, 0.0);
+        let center = [under.at[0] - 0.12 * self.stage.light_side * under.scale, under.at[1]];
+        canvas.darken(center, [0.26 * under.scale, 0.07 * under.scale], 0.55);
     }
 
     /// Draws the person on the canvas's current layer.
@@ -184,7 +178,8 @@ impl<'a> Figure<'a> {
         let radii = [0.033 * bulk, 0.027 * bulk, 0.021 * bulk].map(|radius| radius * thickness);
         let skin = self.skin();
         let short = self.identity.upper == UpperKind::ShortSleeve;
-        let sleeve = |s: f32, down: f32| self.lit(cloth_color(self.identity.upper_cloth, asin(s) * 0.3, down, false), s);
+        let sleeve =
+            |s: f32, down: f32| self.lit(cloth_color(self.identity.upper_cloth, asin(s) * 0.3, down, false), s);
         canvas.ellipse(arm.tip.at, [0.024 * thickness, 0.03 * thickness], |u, _| Some(self.lit(skin, u)));
         canvas.capsule(arm.bend.at, arm.end.at, [radii[1], radii[2]], |s, t| {
             if short { self.lit(skin, s) } else { sleeve(s, 0.28 + 0.25 * t) }
@@ -253,7 +248,8 @@ impl<'a> Figure<'a> {
         }
         canvas.ellipse(center.at, [0.054 * size, 0.070 * size], |u, v| {
             let angle = self.angle((u / (1.0 - v * v).sqrt().max(0.05)).clamp(-1.0, 1.0));
-            let bare = style == HairStyle::Bald || (angle.abs() < 0.17 && v > -0.42) || (style != HairStyle::Long && v > 0.45);
+            let bare =
+                style == HairStyle::Bald || (angle.abs() < 0.17 && v > -0.42) || (style != HairStyle::Long && v > 0.45);
             let eye = (angle.abs() - 0.065).abs() < 0.025 && (v + 0.05).abs() < 0.09;
             let tone = match (bare, eye) {
                 (false, _) => hair,
@@ -278,14 +274,11 @@ impl<'a> Figure<'a> {
             (v < brim).then(|| scaled(self.lit(tone, u), if band { 0.8 } else { 1.0 }))
         });
         if kind == HatKind::Cap {
-            let (root, tip) = (self.bones.spot(0.0, 0.945, 0.05), self.bones.spot(0.0, 0.938, 0.105));
-            if tip.near > -0.02 {
-                let width = self.pose.apparent(0.045, 0.014) * size;
-                let (a, b) = ([root.at[0], root.at[1] - 0.01 * size], [tip.at[0], tip.at[1] + 0.005 * size]);
-                canvas.capsule(a, b, [width.min(0.02 * size), 0.014 * size], |_, _| scaled(tone, 0.8));
-                if self.pose.apparent(1.0, 0.0) > 0.7 {
-                    canvas.ellipse(tip.at, [width, 0.014 * size], |_, _| Some(scaled(tone, 0.8)));
-                }
+            // The peak: a flat disc before the forehead, seen edge-on from the front.
+            let peak = self.bones.spot(0.0, 0.950, 0.065);
+            if peak.near > -0.04 {
+                let width = self.pose.apparent(0.045, 0.048) * size;
+                canvas.ellipse(peak.at, [width, 0.013 * size], |u, _| Some(scaled(self.lit(tone, u), 0.75)));
             }
         }
     }

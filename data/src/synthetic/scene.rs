@@ -2,7 +2,7 @@
 
 use super::canvas::Canvas;
 use super::draw::{pick, uniform};
-use super::math::{lattice, smooth_step};
+use super::math::{blotches, lattice, smooth_step};
 use super::palette::{Rgb, mixed, scaled};
 use super::stage::Stage;
 use crate::rng::Rng;
@@ -109,7 +109,11 @@ impl Scene {
         canvas.fill(area, |px, py| {
             let up = (stage.foot[1] - py) / stage.scale;
             let along = (px - stage.foot[0]) / stage.scale - stage.roll * up;
-            Some(if up > self.base { self.wall_at(along + place, up - self.base) } else { self.ground_at(along, up, place) })
+            Some(if up > self.base {
+                self.wall_at(along + place, up - self.base)
+            } else {
+                self.ground_at(along, up, place)
+            })
         });
     }
 
@@ -124,12 +128,15 @@ impl Scene {
     fn wall_at(&self, along: f32, up: f32) -> Rgb {
         for feature in &self.features {
             let x = wrapped(along - feature.left);
-            if x < feature.width && let Some(color) = feature.color_at(x / feature.width, up, self.grain) {
+            if x < feature.width
+                && let Some(color) = feature.color_at(x / feature.width, up, self.grain)
+            {
                 return color;
             }
         }
         let [first, second] = self.wall_colors;
-        let cell = |size: f32, x: f32, y: f32| lattice((x / size).floor() as i32, (y / size).floor() as i32, self.grain);
+        let cell =
+            |size: f32, x: f32, y: f32| lattice((x / size).floor() as i32, (y / size).floor() as i32, self.grain);
         let along = wrapped(along);
         match self.wall {
             Wall::Brick => {
@@ -142,18 +149,45 @@ impl Scene {
                 }
             }
             Wall::Plaster => scaled(mixed(first, second, (up / 4.0).min(1.0)), 0.95 + 0.1 * cell(0.12, along, up)),
-            Wall::Hedge => scaled(first, 0.55 + 0.9 * cell(0.09, along, up)),
-            Wall::Slats => if joint(along, 0.25, 0.07) { second } else { first },
+            Wall::Hedge => {
+                let leaves = blotches(along / 0.16, up / 0.13, self.grain);
+                scaled(first, 0.45 + 0.85 * leaves + 0.35 * cell(0.045, along, up))
+            }
+            Wall::Slats => {
+                if joint(along, 0.25, 0.07) {
+                    second
+                } else {
+                    first
+                }
+            }
             Wall::Tiles => {
-                if joint(along, 0.4, 0.035) || joint(up, 0.4, 0.035) { second } else { scaled(first, 0.94 + 0.12 * cell(0.4, along, up)) }
+                if joint(along, 0.4, 0.035) || joint(up, 0.4, 0.035) {
+                    second
+                } else {
+                    scaled(first, 0.94 + 0.12 * cell(0.4, along, up))
+                }
             }
             Wall::Glass => {
-                if joint(along, 1.3, 0.1) { scaled(second, 0.6) } else { mixed(first, [0.75, 0.85, 0.95], smooth_step(0.0, 2.2, up + 0.5 * (along - along.floor()))) }
+                if joint(along, 1.3, 0.1) {
+                    scaled(second, 0.6)
+                } else {
+                    mixed(first, [0.75, 0.85, 0.95], smooth_step(0.0, 2.2, up + 0.5 * (along - along.floor())))
+                }
             }
             Wall::Concrete => {
-                if joint(along, 1.6, 0.04) || joint(up, 1.1, 0.04) { second } else { scaled(first, 0.92 + 0.16 * cell(0.2, along, up)) }
+                if joint(along, 1.6, 0.04) || joint(up, 1.1, 0.04) {
+                    second
+                } else {
+                    scaled(first, 0.92 + 0.16 * cell(0.2, along, up))
+                }
             }
-            Wall::Shutter => if joint(up, 0.18, 0.06) { second } else { first },
+            Wall::Shutter => {
+                if joint(up, 0.18, 0.06) {
+                    second
+                } else {
+                    first
+                }
+            }
         }
     }
 
@@ -165,11 +199,35 @@ impl Scene {
         let cell = |size: f32| lattice((x / size).floor() as i32, (z / size).floor() as i32, self.grain);
         match self.ground {
             Ground::Asphalt => scaled(first, 0.85 + 0.3 * cell(0.06)),
-            Ground::Paving => if joint(x, 0.5, 0.05) || joint(z, 0.5, 0.06) { second } else { scaled(first, 0.92 + 0.16 * cell(0.5)) },
-            Ground::Grass => scaled(first, 0.7 + 0.6 * cell(0.07)),
-            Ground::Polished => if joint(x, 0.8, 0.03) || joint(z, 0.8, 0.04) { second } else { mixed(first, self.wall_colors[0], 0.35) },
-            Ground::Planks => if joint(x, 0.3, 0.05) { second } else { mixed(first, [0.5, 0.36, 0.22], 0.6) },
-            Ground::Markings => if joint(x, 1.2, 0.35) { [0.85, 0.84, 0.78] } else { scaled(second, 0.9 + 0.2 * cell(0.08)) },
+            Ground::Paving => {
+                if joint(x, 0.5, 0.05) || joint(z, 0.5, 0.06) {
+                    second
+                } else {
+                    scaled(first, 0.92 + 0.16 * cell(0.5))
+                }
+            }
+            Ground::Grass => scaled(first, 0.6 + 0.4 * blotches(x / 0.2, z / 0.15, self.grain) + 0.35 * cell(0.05)),
+            Ground::Polished => {
+                if joint(x, 0.8, 0.03) || joint(z, 0.8, 0.04) {
+                    second
+                } else {
+                    mixed(first, self.wall_colors[0], 0.35)
+                }
+            }
+            Ground::Planks => {
+                if joint(x, 0.3, 0.05) {
+                    second
+                } else {
+                    mixed(first, [0.5, 0.36, 0.22], 0.6)
+                }
+            }
+            Ground::Markings => {
+                if joint(x, 1.2, 0.35) {
+                    [0.85, 0.84, 0.78]
+                } else {
+                    scaled(second, 0.9 + 0.2 * cell(0.08))
+                }
+            }
         }
     }
 }
@@ -204,12 +262,14 @@ impl Feature {
             Thing::Pillar => Some(scaled(self.color, 1.1 - 0.5 * (x - 0.35).abs())),
             Thing::Bush => {
                 let dome = 1.0 - (2.0 * x - 1.0) * (2.0 * x - 1.0);
-                let leaf = lattice((x * self.width / 0.08).floor() as i32, (up / 0.08).floor() as i32, grain);
+                let leaf = blotches(x * self.width / 0.07, up / 0.06, grain);
                 (up < 1.1 * dome.sqrt() * (0.85 + 0.15 * leaf)).then(|| scaled(self.color, 0.6 + 0.8 * leaf))
             }
-            Thing::Poster if (0.9..1.7).contains(&up) => {
-                Some(if up > 1.35 || edge { self.color } else { scaled([1.0 - self.color[2], self.color[0], self.color[1]], 0.9) })
-            }
+            Thing::Poster if (0.9..1.7).contains(&up) => Some(if up > 1.35 || edge {
+                self.color
+            } else {
+                scaled([1.0 - self.color[2], self.color[0], self.color[1]], 0.9)
+            }),
             Thing::Door | Thing::Window | Thing::Poster => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::camera::Camera;
 use super::canvas::Canvas;
+use super::draw::uniform;
 use super::palette::Rgb;
 use crate::image::Image;
 use crate::rng::Rng;
@@ -18,13 +19,15 @@ pub(super) fn expose(
     light: impl Fn(f32, f32) -> f32,
 ) -> Image {
     let (height, width) = (canvas.height / factor, canvas.width / factor);
-    let exposure = camera.brightness * rng.range(0.86, 1.14) as f32;
+    // Automatic exposure and white balance: neither is ever quite right.
+    let exposure = camera.brightness * uniform(rng, 0.82, 1.16);
+    let balance = [uniform(rng, 0.93, 1.07), 1.0, uniform(rng, 0.93, 1.07)];
     let mut pixels = averaged(canvas, factor);
     for (at, pixel) in pixels.iter_mut().enumerate() {
         let (x, y) = ((at % width) as f32 + 0.5, (at / width) as f32 + 0.5);
         let slope = camera.gradient[0] * (x / width as f32 - 0.5) + camera.gradient[1] * (y / height as f32 - 0.5);
-        let factor = exposure * (1.0 + slope) * light(x * factor as f32, y * factor as f32);
-        *pixel = pixel.map(|channel| channel * factor);
+        let strength = exposure * (1.0 + slope) * light(x * factor as f32, y * factor as f32);
+        *pixel = [0, 1, 2].map(|channel| pixel[channel] * strength * balance[channel]);
     }
     blur(&mut pixels, height, width, camera.blur * height as f32 / BLUR_HEIGHT);
 

@@ -8,8 +8,8 @@ use super::occluder::Occluder;
 use super::person::Figure;
 use super::pose::Pose;
 use super::scene::PERIOD;
+use super::sensor;
 use super::stage::{Crop, Stage};
-use super::{occluder, sensor};
 use crate::dataset::Split;
 use crate::image::Image;
 use crate::rng::Rng;
@@ -19,7 +19,7 @@ use crate::spec::{SyntheticDomain, SyntheticSpec};
 const POOL_CAMERAS: usize = 2;
 
 /// Largest number of identities of each labelled part; the second domain counts on from there.
-const MOST_IDENTITIES: i64 = 100_000;
+pub(super) const MOST_IDENTITIES: i64 = 100_000;
 
 /// Share of the person that an occluder hides in ordinary pictures, smallest and largest.
 const HIDDEN: [f32; 2] = [0.04, 0.75];
@@ -108,7 +108,8 @@ impl World {
     pub fn new(spec: &SyntheticSpec) -> Self {
         let draws = Draws::new(spec);
         let labelled = (0..spec.cameras as u32).map(|index| Camera::of(draws, spec.domain, Group::Train, index));
-        let pool = (0..(POOL_CAMERAS * spec.cameras) as u32).map(|index| Camera::of(draws, spec.domain, Group::Pool, index));
+        let pool =
+            (0..(POOL_CAMERAS * spec.cameras) as u32).map(|index| Camera::of(draws, spec.domain, Group::Pool, index));
         Self { spec: spec.clone(), draws, cameras: labelled.chain(pool).collect() }
     }
 
@@ -137,9 +138,10 @@ impl World {
             Split::ValidationGallery | Split::Gallery => sightings..images,
         };
         let people = 0..people as u32;
-        people.flat_map(|person| takes.clone().map(move |take| (person, take))).map(|(person, take)| {
-            self.shot(split, pictures, person, take, person * images + take)
-        }).collect()
+        people
+            .flat_map(|person| takes.clone().map(move |take| (person, take)))
+            .map(|(person, take)| self.shot(split, pictures, person, take, person * images + take))
+            .collect()
     }
 
     /// Renders a picture.
@@ -162,6 +164,15 @@ impl World {
     /// JPEG quality of the shot's camera.
     pub fn quality(&self, shot: &Shot) -> u8 {
         self.camera(shot).quality
+    }
+
+    /// A camera's viewpoint and its scenes as text, to tell cameras and scenes apart.
+    ///
+    /// # Panics
+    /// If no camera has this number.
+    pub fn describe_camera(&self, camera: u32) -> (String, Vec<String>) {
+        let camera = &self.cameras[camera as usize];
+        (camera.viewpoint(), camera.scenes.iter().map(|scene| format!("{scene:?}")).collect())
     }
 
     /// Cameras that see one identity.
@@ -259,7 +270,7 @@ impl World {
                 return (tried, Some(occluder));
             }
         }
-        let board = occluder::Occluder::board(&mut rng, canvas.row_above((bounds[0] + bounds[1]) / 2.0));
+        let board = Occluder::board(&mut rng, canvas.row_above((bounds[0] + bounds[1]) / 2.0));
         board.draw(&mut canvas, &stage);
         (canvas, Some(board))
     }
@@ -267,9 +278,8 @@ impl World {
     fn exposed(&self, shot: &Shot, canvas: &Canvas) -> Image {
         let (camera, stage, place) = (self.camera(shot), self.stage(shot), self.place(shot));
         let scene = &camera.scenes[shot.scene as usize];
-        let light = |x: f32, y: f32| {
-            scene.light((x - stage.foot[0]) / stage.scale + place, (stage.foot[1] - y) / stage.scale)
-        };
+        let light =
+            |x: f32, y: f32| scene.light((x - stage.foot[0]) / stage.scale + place, (stage.foot[1] - y) / stage.scale);
         sensor::expose(canvas, self.factor(), camera, &mut self.stream(shot, Purpose::Sensor), light)
     }
 }

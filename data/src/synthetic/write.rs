@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::RENDERER_VERSION;
 use super::audit::attribute_vector;
-use super::world::{SPLITS, Shot, World, folder};
+use super::world::{MOST_IDENTITIES, SPLITS, Shot, World, folder};
 use crate::dataset::Split;
 use crate::image::Image;
 use crate::spec::SyntheticSpec;
@@ -92,14 +92,19 @@ pub(super) fn pool_of(threads: usize) -> Result<rayon::ThreadPool> {
 /// Refuses specs that have no rendering. The spec language has told the user before; this guards
 /// callers that build specs themselves.
 fn check(spec: &SyntheticSpec, place: &Path) -> Result<()> {
-    let labelled = spec.train_identities + spec.validation_identities + 2 * spec.test_identities;
-    let people = spec.pool_factor.saturating_mul(spec.train_identities).saturating_add(labelled);
+    let parts = [spec.train_identities, spec.validation_identities, spec.test_identities];
+    // The test identities are rendered twice; saturation keeps absurd numbers absurd.
+    let pool = spec.pool_factor.saturating_mul(spec.train_identities);
+    let people = parts.iter().chain(&[spec.test_identities, pool]).fold(0_usize, |sum, &part| sum.saturating_add(part));
     let faults = [
         (spec.cameras < 2 || spec.cameras > 99, "`cameras` must be in 2..=99"),
         (spec.images_per_identity < 4, "`images_per_identity` must be at least 4"),
         (spec.train_identities < 2 || spec.test_identities < 2, "train and test need two identities each"),
-        (labelled > 400_000, "no labelled part may have more than 100000 identities"),
-        ([spec.size.0, spec.size.1].iter().any(|side| !(8..=4096).contains(side)), "sides of `size` must be in 8..=4096"),
+        (parts.iter().any(|&part| part as i64 > MOST_IDENTITIES), "no labelled part may have more than 100000 identities"),
+        (
+            [spec.size.0, spec.size.1].iter().any(|side| !(8..=4096).contains(side)),
+            "sides of `size` must be in 8..=4096",
+        ),
         (!(0.0..=1.0).contains(&spec.occlusion), "`occlusion` must be in 0..=1"),
         (people.saturating_mul(spec.images_per_identity) > MOST_PICTURES, "more than 20 million pictures"),
     ];
