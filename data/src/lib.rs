@@ -10,6 +10,7 @@ pub mod image;
 pub mod plan;
 pub mod rng;
 pub mod spec;
+pub mod synthetic;
 pub mod views;
 
 pub use error::{DataError, Result};
