@@ -39,6 +39,21 @@ pub enum Split {
     OccludedQuery,
 }
 
+impl Split {
+    /// Name in messages; also part of every fingerprint, so that it never changes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pool => "pool",
+            Self::Train => "train",
+            Self::ValidationQuery => "validation query",
+            Self::ValidationGallery => "validation gallery",
+            Self::Query => "query",
+            Self::Gallery => "gallery",
+            Self::OccludedQuery => "occluded query",
+        }
+    }
+}
+
 /// An opened data set: every file is known, counted and, unless the fingerprint says it has been
 /// before, decoded once.
 #[derive(Clone, Debug)]

@@ -30,7 +30,7 @@ pub enum DataError {
     Corrupt {
         /// How many.
         count: usize,
-        /// Path and reason of the first.
+        /// Paths and reasons of the first ones.
         first: String,
     },
     /// A picture that was sound when the set was opened cannot be read now.
@@ -40,6 +40,16 @@ pub enum DataError {
         reason: String,
         /// Which.
         path: PathBuf,
+    },
+    /// A sampler needs more identities than the training split has.
+    #[error(
+        "{found} training identities with usable pictures, but a batch takes {needed}; take fewer identities a batch or more data"
+    )]
+    TooFewIdentities {
+        /// How many there are.
+        found: usize,
+        /// How many a batch takes.
+        needed: usize,
     },
     /// The operating system refused.
     #[error("{action}: {source}: {}", path.display())]

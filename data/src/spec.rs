@@ -139,7 +139,7 @@ impl Default for ValidationSpec {
 }
 
 /// Resampling filter, as PIL computes it (antialiased).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Filter {
     /// Triangle, support 1.
@@ -154,7 +154,7 @@ pub enum Filter {
 pub enum Normalisation {
     /// Mean 0.485, 0.456, 0.406; std 0.229, 0.224, 0.225.
     Imagenet,
-    /// Mean 0.5, std 0.5 (TransReID and its descendants).
+    /// Mean 0.5, std 0.5 (`TransReID` and its descendants).
     Half,
 }
 

@@ -12,6 +12,33 @@ pub struct ViewPlan {
     pub shared_flip: f64,
 }
 
+impl ViewPlan {
+    /// The one view of evaluation: the whole picture, bilinear, nothing random (`TransReID`'s test
+    /// transform).
+    pub fn evaluation(size: Size, normalisation: Normalisation) -> Self {
+        Self { views: vec![ViewSpec::whole(size, normalisation)], shared_flip: 0.0 }
+    }
+
+    /// Views of equal size, in order of the first of each: the groups of a batch.
+    pub fn groups(&self) -> Vec<(Size, Vec<usize>)> {
+        let mut groups: Vec<(Size, Vec<usize>)> = Vec::new();
+        for (view, spec) in self.views.iter().enumerate() {
+            match groups.iter_mut().find(|(size, _)| *size == spec.size) {
+                Some((_, views)) => views.push(view),
+                None => groups.push((spec.size, vec![view])),
+            }
+        }
+        groups
+    }
+}
+
+impl ViewSpec {
+    /// The whole picture at a size, bilinear, nothing random.
+    pub fn whole(size: Size, normalisation: Normalisation) -> Self {
+        Self { size, crop: Crop::Full, filter: Filter::Bilinear, flip: 0.0, normalisation, erasing: None }
+    }
+}
+
 /// How one view is made of a picture: cut, resize, mirror, normalise, erase, in this order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewSpec {
@@ -48,7 +75,7 @@ pub enum Crop {
         /// Smallest and largest width / height.
         ratio: [f64; 2],
     },
-    /// The very window that an earlier view of the same draw shows.
+    /// The very window that an earlier view of the same draw shows, mirrored as that one is.
     SameAs {
         /// Index of that view in [`ViewPlan::views`].
         view: usize,

@@ -1,0 +1,69 @@
+//! Whether a data set can be trained and evaluated on, and its counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::dataset::{Record, Split};
+use crate::datasets::Splits;
+use crate::spec::ValidationSpec;
+use crate::{DataError, Result};
+
+/// Checks that queries have matches and returns the counts of every split.
+pub(crate) fn check(splits: &Splits, validation: ValidationSpec, root: &Path) -> Result<Vec<String>> {
+    let mut notes: Vec<String> = splits.iter().map(|(split, records)| counts(*split, records)).collect();
+    let pairs = [
+        (Split::Query, Split::Gallery, true),
+        (Split::OccludedQuery, Split::Gallery, false),
+        (Split::ValidationQuery, Split::ValidationGallery, validation.identities > 0.0),
+    ];
+    for (queries, gallery, required) in pairs {
+        let Some((queries, all)) = splits.get(&queries).map(|records| (records, queries.name())) else { continue };
+        let gallery = splits.get(&gallery).map_or(&[][..], Vec::as_slice);
+        let (matched, usable) = matched(queries, gallery);
+        if required && matched == 0 {
+            return Err(DataError::Invalid {
+                problem: format!(
+                    "no {all} picture has a match (the same identity seen by another camera) in its gallery"
+                ),
+                remedy: "check that query and gallery belong together and that the names give the cameras".to_owned(),
+                path: root.to_path_buf(),
+            });
+        }
+        if matched < usable {
+            notes.push(format!("{} of {usable} {all} pictures have no match and are not scored", usable - matched));
+        }
+    }
+    notes.extend(shared_identities(splits));
+    Ok(notes)
+}
+
+fn counts(split: Split, records: &[Record]) -> String {
+    let pids: BTreeSet<i64> = records.iter().map(|record| record.pid).collect();
+    let cameras: BTreeSet<u32> = records.iter().map(|record| record.camera).collect();
+    let distractors = records.iter().filter(|record| record.pid == 0).count();
+    let who = if split == Split::Pool { String::new() } else { format!(" of {} identities", pids.len()) };
+    let rest =
+        if distractors > 0 { format!(", {distractors} of them distractors (identity 0)") } else { String::new() };
+    format!("{}: {} pictures{who} from {} cameras{rest}", split.name(), records.len(), cameras.len())
+}
+
+/// Usable queries with a usable match, and all usable queries.
+fn matched(queries: &[Record], gallery: &[Record]) -> (usize, usize) {
+    let mut cameras: BTreeMap<i64, BTreeSet<u32>> = BTreeMap::new();
+    for record in gallery.iter().filter(|record| record.usable) {
+        cameras.entry(record.pid).or_default().insert(record.camera);
+    }
+    let usable = queries.iter().filter(|query| query.usable);
+    let has_match = |query: &&Record| {
+        cameras.get(&query.pid).is_some_and(|seen_by| seen_by.iter().any(|&camera| camera != query.camera))
+    };
+    (usable.clone().filter(has_match).count(), usable.count())
+}
+
+/// Identities that are trained on and tested on flatter every result.
+fn shared_identities(splits: &Splits) -> Option<String> {
+    let pids = |split| splits.get(&split).into_iter().flatten().map(|record: &Record| record.pid);
+    let train: BTreeSet<i64> = pids(Split::Train).collect();
+    let shared = pids(Split::Query).collect::<BTreeSet<i64>>().intersection(&train).count();
+    (shared > 0).then(|| format!("{shared} identities have the same number in the training and the query split"))
+}

@@ -1,0 +1,133 @@
+//! JPEG and PNG bytes to an [`Image`].
+//!
+//! Strict on purpose: a picture is either whole or an error. Nothing is patched up, because a
+//! half-grey picture would silently become training data.
+
+use std::io::Cursor;
+
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+use zune_jpeg::JpegDecoder;
+
+use crate::image::Image;
+
+/// Largest width and height that a header may announce, in pixels.
+pub const MAX_SIDE: usize = 16_384;
+
+/// Largest area that a header may announce, in pixels: 192 MiB decoded. A forged header must not be
+/// able to take the machine's memory.
+pub const MAX_PIXELS: usize = 1 << 26;
+
+/// Beginning of every PNG file (PNG specification, section 5.2).
+const PNG_SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n'];
+
+/// Beginning of every JPEG file: the start-of-image marker and the first byte of the next one.
+const JPEG_SIGNATURE: [u8; 3] = [0xFF, 0xD8, 0xFF];
+
+/// Decodes a whole JPEG or PNG file to RGB. Which of the two it is says the content, not a name.
+/// Grayscale is repeated over the channels, CMYK is converted, transparency and the 8 lower bits of
+/// 16-bit channels are dropped.
+///
+/// # Errors
+/// Why the bytes are no sound picture.
+pub fn decode(bytes: &[u8]) -> Result<Image, String> {
+    if bytes.is_empty() {
+        Err("the file is empty".to_owned())
+    } else if bytes.starts_with(&PNG_SIGNATURE) {
+        decode_png(bytes)
+    } else if bytes.starts_with(&JPEG_SIGNATURE) {
+        decode_jpeg(bytes)
+    } else {
+        Err("the content is neither JPEG nor PNG".to_owned())
+    }
+}
+
+fn decode_jpeg(bytes: &[u8]) -> Result<Image, String> {
+    if !jpeg_reaches_its_end(bytes) {
+        return Err("truncated JPEG (no end-of-image marker)".to_owned());
+    }
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(MAX_SIDE)
+        .set_max_height(MAX_SIDE)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    let reason = |error: zune_jpeg::errors::DecodeErrors| format!("JPEG: {error}");
+    decoder.decode_headers().map_err(reason)?;
+    let (width, height) = decoder.dimensions().ok_or_else(|| "JPEG: no image header".to_owned())?;
+    check_size(height, width)?;
+    let pixels = decoder.decode().map_err(reason)?;
+    image(height, width, pixels)
+}
+
+fn decode_png(bytes: &[u8]) -> Result<Image, String> {
+    let reason = |error: png::DecodingError| format!("PNG: {error}");
+    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png::Limits { bytes: MAX_PIXELS * 8 });
+    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    let header = decoder.read_header_info().map_err(reason)?;
+    let (height, width) = (header.height as usize, header.width as usize);
+    check_size(height, width)?;
+    let mut reader = decoder.read_info().map_err(reason)?;
+    let bytes = reader.output_buffer_size().ok_or_else(|| "PNG: the size does not fit in memory".to_owned())?;
+    let mut pixels = vec![0; bytes];
+    let frame = reader.next_frame(&mut pixels).map_err(reason)?;
+    reader.finish().map_err(reason)?;
+    pixels.truncate(frame.buffer_size());
+    let pixels = match frame.color_type {
+        png::ColorType::Rgb => pixels,
+        png::ColorType::Rgba => pixels.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect(),
+        png::ColorType::Grayscale => pixels.iter().flat_map(|&v| [v; 3]).collect(),
+        png::ColorType::GrayscaleAlpha => pixels.chunks_exact(2).flat_map(|p| [p[0]; 3]).collect(),
+        png::ColorType::Indexed => return Err("PNG: the palette was not expanded".to_owned()),
+    };
+    image(height, width, pixels)
+}
+
+fn check_size(height: usize, width: usize) -> Result<(), String> {
+    if height == 0 || width == 0 {
+        return Err(format!("the header says {height}x{width} pixels"));
+    }
+    if height > MAX_SIDE || width > MAX_SIDE || height * width > MAX_PIXELS {
+        return Err(format!(
+            "the header says {height}x{width} pixels; at most {MAX_SIDE} a side and {MAX_PIXELS} in all are read"
+        ));
+    }
+    Ok(())
+}
+
+fn image(height: usize, width: usize, pixels: Vec<u8>) -> Result<Image, String> {
+    if pixels.len() == height * width * 3 {
+        Ok(Image::new(height, width, pixels))
+    } else {
+        Err(format!("{} bytes decoded instead of {height}x{width}x3", pixels.len()))
+    }
+}
+
+/// Whether the end-of-image marker is reached by walking the file's segments. Searching for its two
+/// bytes would not do: an embedded thumbnail has them too. The decoder alone would not do either: it
+/// fills up a scan that stops short.
+fn jpeg_reaches_its_end(bytes: &[u8]) -> bool {
+    const END: u8 = 0xD9;
+    // Markers without a length: TEM, restarts 0 to 7, start of image.
+    let is_bare = |marker: u8| marker == 0x01 || (0xD0..=0xD8).contains(&marker);
+    let mut at = 2;
+    while let Some(&[first, second]) = bytes.get(at..at + 2).and_then(|pair| pair.first_chunk::<2>()) {
+        match (first, second) {
+            (0xFF, END) => return true,
+            // A stuffed zero or a fill byte.
+            (0xFF, 0x00) => at += 2,
+            (0xFF, 0xFF) => at += 1,
+            (0xFF, marker) if is_bare(marker) => at += 2,
+            (0xFF, _) => {
+                let Some(&length) = bytes.get(at + 2..at + 4).and_then(|pair| pair.first_chunk::<2>()) else {
+                    return false;
+                };
+                at += 2 + usize::from(u16::from_be_bytes(length)).max(2);
+            }
+            // Compressed data, or a stray byte between segments, which the decoder judges.
+            _ => at += 1,
+        }
+    }
+    false
+}
