@@ -8,8 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the program is built from, relative to the workspace.
-const SOURCES: [&str; 8] =
-    ["Cargo.toml", "Cargo.lock", "backbones", "data", "experiments/src", "objectives", "results", "runner"];
+const SOURCES: [&str; 9] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "backbones",
+    "data",
+    "experiments/Cargo.toml",
+    "experiments/src",
+    "objectives",
+    "results",
+    "runner",
+];
 
 fn main() {
     let Ok(workspace) = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize() else { return };

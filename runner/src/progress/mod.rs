@@ -222,9 +222,9 @@ impl Shared {
 
     fn bar_style(&self) -> ProgressStyle {
         let template = if self.colored {
-            "{prefix:.bold} [{bar:24.cyan}] {pos}/{len} {wide_msg}"
+            "{prefix:.bold} [{bar:12.cyan}] {pos}/{len} {wide_msg}"
         } else {
-            "{prefix} [{bar:24}] {pos}/{len} {wide_msg}"
+            "{prefix} [{bar:12}] {pos}/{len} {wide_msg}"
         };
         // ASCII, since the terminal may not know any other characters.
         ProgressStyle::with_template(template).expect("the template is well formed").progress_chars("=> ")
@@ -286,14 +286,15 @@ impl StageProgress {
     }
 
     fn details(&self, pace: &Pace, done: u64, measured: Option<Measured>) -> Vec<String> {
+        // A narrow terminal cuts the end off, so what matters most comes first.
         let mut parts = Vec::new();
+        if let Some(left) = pace.time_left(done, self.total) {
+            parts.push(format!("ETA {}", short_duration(left)));
+        }
         if let Some(Measured { loss, images_per_second }) = measured {
             parts.push(format!("loss {loss:.4}"));
             let decimals = usize::from(images_per_second < 10.0);
             parts.push(format!("{images_per_second:.decimals$} images/s"));
-        }
-        if let Some(left) = pace.time_left(done, self.total) {
-            parts.push(format!("ETA {}", short_duration(left)));
         }
         parts
     }

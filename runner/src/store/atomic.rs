@@ -18,18 +18,18 @@ pub(crate) const TEMPORARY_PREFIX: &str = ".writing-";
 /// When the folder is missing, not writable, or full; the old file is then untouched.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = temporary_with(path, bytes)?;
+    temporary.as_file().sync_all().map_err(io_error("flushing a file to disk", path))?;
     temporary.persist(path).map_err(|error| io_error("renaming a finished file", path)(error.error))?;
     sync_dir(parent(path))
 }
 
 /// Creates a file with these bytes unless the name is taken; `None` says that it is. Of several
 /// processes that try, one gets the file, and nobody ever reads it half-written.
+///
+/// Not flushed: for files that may vanish in a power cut, since the next process makes them again.
 pub(crate) fn create_new(path: &Path, bytes: &[u8]) -> Result<Option<File>> {
     match temporary_with(path, bytes)?.persist_noclobber(path) {
-        Ok(file) => {
-            sync_dir(parent(path))?;
-            Ok(Some(file))
-        }
+        Ok(file) => Ok(Some(file)),
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
         Err(error) => Err(io_error("creating a file", path)(error.error)),
     }
@@ -49,10 +49,10 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     }
 }
 
-/// Makes a folder and, durably, its name; the folder's parent must exist.
+/// Makes a folder, unless it is there; its parent must exist. Not flushed.
 pub(crate) fn make_dir(path: &Path) -> Result<()> {
     match fs::create_dir(path) {
-        Ok(()) => sync_dir(parent(path)),
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(io_error("making a folder", path)(error)),
     }
@@ -63,15 +63,12 @@ pub(crate) fn is_missing(error: &StoreError) -> bool {
     matches!(error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
-/// A flushed temporary file beside `path`.
+/// A temporary file beside `path`.
 fn temporary_with(path: &Path, bytes: &[u8]) -> Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY_PREFIX).permissions(shared_permissions());
     let mut temporary = builder.tempfile_in(parent(path)).map_err(io_error("creating a file", path))?;
-    temporary
-        .write_all(bytes)
-        .and_then(|()| temporary.as_file().sync_all())
-        .map_err(io_error("writing a file", path))?;
+    temporary.write_all(bytes).map_err(io_error("writing a file", path))?;
     Ok(temporary)
 }
 

@@ -53,6 +53,11 @@ impl CheckpointStore {
     pub fn open(attempt: &Path) -> Result<Self> {
         let folder = attempt.join(FOLDER);
         make_dir(&folder)?;
+        // The names of the folders above are made durable once; a checkpoint then has to flush its
+        // own folder only. Three levels: attempt, key, all unfinished work.
+        for above in attempt.ancestors().take(3).filter(|above| above.is_dir()) {
+            sync_dir(above)?;
+        }
         Ok(Self { folder })
     }
 

@@ -254,7 +254,6 @@ impl Lease {
         let key_path = self.dir.join(KEY_FILE);
         self.clear_all_but(artefacts)
             .and_then(|()| write_atomic(&key_path, &to_json(&file, &key_path)?))
-            .and_then(|()| sync_dir(&self.dir))
             .map_err(|error| self.explain(error))?;
         self.ensure_held()?;
         self.publish()?;
@@ -339,7 +338,10 @@ impl Lease {
     fn publish(&self) -> Result<()> {
         let place = self.store.stage_path(&self.key);
         let shelf = place.parent().expect("a stage's path has a parent");
-        make_dir(shelf)?;
+        if !shelf.is_dir() {
+            make_dir(shelf)?;
+            sync_dir(&self.store.root.join("stages"))?;
+        }
         match fs::rename(&self.dir, &place) {
             Ok(()) => {}
             // A rename cannot replace a folder that is not empty. Equal keys mean equal results, so a
@@ -356,8 +358,7 @@ impl Lease {
                 return Err(if is_missing(&error) { self.lost_to(None) } else { error });
             }
         }
-        sync_dir(shelf)?;
-        sync_dir(&self.store.partial_home(&self.key))
+        sync_dir(shelf)
     }
 
     fn lost_to(&self, usurper: Option<&LeaseInfo>) -> StoreError {

@@ -81,15 +81,17 @@ impl Store {
     pub fn open(root: &Path) -> Result<Self> {
         fs::create_dir_all(root).map_err(io_error("making the store", root))?;
         let path = root.join("store.json");
-        if !read_store_file(&path)? {
+        let is_new = !read_store_file(&path)?;
+        if is_new {
             let file = StoreFile {
                 schema_version: SCHEMA_VERSION,
                 program_version: env!("CARGO_PKG_VERSION").to_owned(),
                 created: now_utc(),
             };
-            if atomic::create_new(&path, &error::to_json(&file, &path)?)?.is_none() {
+            match atomic::create_new(&path, &error::to_json(&file, &path)?)? {
+                Some(file) => file.sync_all().map_err(io_error("flushing a file to disk", &path))?,
                 // Another process was faster, perhaps one of another version.
-                read_store_file(&path)?;
+                None => _ = read_store_file(&path)?,
             }
         }
         for name in CACHE_FOLDERS.into_iter().chain(KEPT_FOLDERS) {
@@ -102,6 +104,9 @@ impl Store {
                     atomic::create_new(&path, text.as_bytes())?;
                 }
             }
+        }
+        if is_new {
+            atomic::sync_dir(root)?;
         }
         Ok(Self::at(root))
     }

@@ -337,6 +337,7 @@ fn keys_ignore_spelling_and_nothing_else() {
     assert_eq!(canonical_json(&a), r#"{"a":{"x":"é\n","y":1},"b":[1,2.5e0,null,true],"c":1e-5}"#);
     assert_eq!(StageKey::of(a.clone()).hex(), StageKey::of(b).hex());
     assert_eq!(StageKey::of(a.clone()).hex(), blake3::hash(canonical_json(&a).as_bytes()).to_hex().as_str());
+    assert_eq!(StageKey::from_hash(StageKey::of(a.clone()).hex().to_owned(), a.clone()), StageKey::of(a));
     let values = [
         json!(1),
         json!("1"),
