@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
@@ -325,7 +326,7 @@ fn fingerprint() -> String {
             jpegs.update(shot.path().as_bytes());
             jpegs.update(&encode_jpeg(&image, world.quality(&shot)).unwrap());
         }
-        text += &format!("pixels {}\njpegs {}\n", pixels.finalize(), jpegs.finalize());
+        writeln!(text, "pixels {}\njpegs {}", pixels.finalize(), jpegs.finalize()).unwrap();
     }
     text
 }
@@ -378,7 +379,8 @@ fn chance_is_the_mean_over_all_orders() {
     // Two matches and two others: the six patterns of hits have these average precisions.
     let gallery = [(1, 1), (1, 2), (2, 1), (2, 2), (1, 0)];
     let patterns = [[1, 2], [1, 3], [1, 4], [2, 3], [2, 4], [3, 4]];
-    let exact = patterns.iter().map(|[a, b]| (1.0 / f64::from(*a) + 2.0 / f64::from(*b)) / 2.0).sum::<f64>() / 6.0;
+    let precisions = patterns.iter().map(|[a, b]| 1.0 / f64::from(*a) + 2.0 / f64::from(*b));
+    let exact = precisions.sum::<f64>() / 12.0;
     assert!((chance_map(&[(1, 0)], &gallery) - exact).abs() < 1e-12);
     assert!((chance_map(&[(1, 0)], &[(1, 1)]) - 1.0).abs() < 1e-12);
     assert!(chance_map(&[(3, 0)], &gallery).abs() < 1e-12);
