@@ -74,7 +74,9 @@ pub fn stripe_histograms(image: &Image) -> Vec<f32> {
     }
     for stripe in features.chunks_exact_mut(BINS * BINS * BINS) {
         let total = stripe.iter().sum::<f32>().max(1.0);
-        stripe.iter_mut().for_each(|count| *count = (*count / total).sqrt());
+        for count in stripe {
+            *count = (*count / total).sqrt();
+        }
     }
     features
 }

@@ -6,7 +6,7 @@ use super::scene::Scene;
 use crate::spec::SyntheticDomain;
 
 /// Scenes that a camera overlooks.
-pub(super) const SCENES: u32 = 6;
+pub(super) const SCENES: u32 = 10;
 
 /// Entries of a tone table.
 const TONES: usize = 1024;
@@ -46,15 +46,15 @@ impl Camera {
         let rng = &mut draws.stream(Purpose::Camera, group, index);
         // The second world is lit from lamps: darker, warmer or greener, and noisier.
         let (brightness, warmth, noise) = match domain {
-            SyntheticDomain::First => ([0.78, 1.10], 0.0, [1.0, 5.0]),
-            SyntheticDomain::Second => ([0.62, 0.98], 0.08, [3.0, 8.0]),
+            SyntheticDomain::First => ([0.88, 1.08], 0.0, [1.0, 5.0]),
+            SyntheticDomain::Second => ([0.74, 0.98], 0.08, [3.0, 8.0]),
         };
         let gains = [
-            f64::from(uniform(rng, 0.87, 1.13)) + warmth,
-            f64::from(uniform(rng, 0.90, 1.08)) + warmth / 2.0,
-            f64::from(uniform(rng, 0.87, 1.13)) - warmth,
+            f64::from(uniform(rng, 0.93, 1.07)) + warmth,
+            f64::from(uniform(rng, 0.95, 1.05)) + warmth / 2.0,
+            f64::from(uniform(rng, 0.93, 1.07)) - warmth,
         ];
-        let gamma = rng.range(0.82, 1.25);
+        let gamma = rng.range(0.88, 1.14);
         let tones = gains.map(|gain| {
             let tone = |entry: usize| {
                 let light = (entry as f64 / (TONES - 1) as f64 * gain).min(1.0);
@@ -66,11 +66,11 @@ impl Camera {
             elevation: math::sin_cos(uniform(rng, 0.005, 0.075)),
             roll: uniform(rng, -0.05, 0.05),
             perspective: uniform(rng, 0.0, 0.16),
-            zoom: uniform(rng, 0.80, 0.90),
+            zoom: uniform(rng, 0.80, 0.88),
             brightness: uniform(rng, brightness[0], brightness[1]),
             light_side: uniform(rng, -1.0, 1.0),
-            gradient: [uniform(rng, -0.25, 0.25), uniform(rng, -0.25, 0.2)],
-            blur: uniform(rng, 0.2, 1.1),
+            gradient: [uniform(rng, -0.2, 0.2), uniform(rng, -0.2, 0.15)],
+            blur: uniform(rng, 0.2, 0.9),
             noise: uniform(rng, noise[0], noise[1]),
             quality: 60 + rng.below(33) as u8,
             tones,

@@ -117,7 +117,7 @@ fn car_color(along: f32, up: f32, [roof, bonnet]: [f32; 2], paint: Rgb) -> Optio
     let cabin = 1.25 - 0.45 * ((up - bonnet) / (roof - bonnet)).clamp(0.0, 1.0);
     if up > bonnet {
         let glass = along_abs < cabin - 0.1 && up < roof - 0.07 && (along - 0.05).abs() > 0.05;
-        return (along_abs < cabin).then(|| if glass { [0.22, 0.28, 0.33] } else { paint });
+        return (along_abs < cabin).then_some(if glass { [0.22, 0.28, 0.33] } else { paint });
     }
     if along_abs > 2.1 || up < -0.1 {
         return if along_abs < 2.1 && up > -0.25 { Some([0.08, 0.08, 0.09]) } else { None };
@@ -131,7 +131,7 @@ fn plant_color(s: f32, up: f32, height: f32, grain: u32) -> Option<Rgb> {
     if up < pot {
         return (s.abs() < 0.55 && up > -0.08).then(|| scaled([0.55, 0.33, 0.24], 1.0 - 0.3 * s * s));
     }
-    let middle = (pot + height) / 2.0;
+    let middle = f32::midpoint(pot, height);
     let y = (up - middle) / (height - middle);
     let leaf = blotches(s * 7.0, up * 15.0, grain);
     let tone = mixed([0.16, 0.34, 0.12], [0.42, 0.58, 0.26], leaf);

@@ -21,8 +21,8 @@ pub(super) const CLOTHES: [Rgb; 14] = [
     [0.15, 0.62, 0.62], // teal
 ];
 
-/// How often clothes have each color: dark and neutral ones prevail, as in streets.
-pub(super) const CLOTHES_WEIGHTS: [f64; 14] = [2.0, 1.4, 1.4, 1.4, 1.2, 1.0, 0.8, 0.7, 0.7, 0.7, 0.7, 0.8, 1.0, 0.8];
+/// How often clothes have each color: dark and neutral ones a little more.
+pub(super) const CLOTHES_WEIGHTS: [f64; 14] = [1.4, 1.3, 1.1, 1.1, 1.1, 1.1, 1.0, 0.9, 0.9, 0.9, 0.9, 0.9, 1.0, 0.9];
 
 /// Skin, light to dark.
 pub(super) const SKIN: [Rgb; 5] =

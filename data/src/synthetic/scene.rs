@@ -98,7 +98,7 @@ impl Scene {
             ground_colors: [soil, scaled(soil, uniform(rng, 0.72, 0.9))],
             base: uniform(rng, 0.12, 1.25),
             features,
-            shadow: [uniform(rng, 0.0, PERIOD), uniform(rng, 1.5, 4.5), uniform(rng, 0.55, 0.9)],
+            shadow: [uniform(rng, 0.0, PERIOD), uniform(rng, 1.5, 4.5), uniform(rng, 0.7, 0.92)],
             grain: rng.next_u32(),
         }
     }
@@ -245,7 +245,10 @@ impl Feature {
         let color = match thing {
             Thing::Window => [0.30, 0.40, 0.48],
             Thing::Bush => [0.20, 0.36, 0.15],
-            _ => [uniform(rng, 0.15, 0.85), uniform(rng, 0.15, 0.85), uniform(rng, 0.15, 0.85)],
+            _ => {
+                let gray = uniform(rng, 0.2, 0.75);
+                [0; 3].map(|_| gray + uniform(rng, -0.16, 0.16))
+            }
         };
         Self { thing, left: uniform(rng, 0.0, PERIOD), width, color: jittered(rng, color) }
     }

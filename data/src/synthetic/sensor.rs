@@ -20,8 +20,8 @@ pub(super) fn expose(
 ) -> Image {
     let (height, width) = (canvas.height / factor, canvas.width / factor);
     // Automatic exposure and white balance: neither is ever quite right.
-    let exposure = camera.brightness * uniform(rng, 0.82, 1.16);
-    let balance = [uniform(rng, 0.93, 1.07), 1.0, uniform(rng, 0.93, 1.07)];
+    let exposure = camera.brightness * uniform(rng, 0.9, 1.1);
+    let balance = [uniform(rng, 0.95, 1.05), 1.0, uniform(rng, 0.95, 1.05)];
     let mut pixels = averaged(canvas, factor);
     for (at, pixel) in pixels.iter_mut().enumerate() {
         let (x, y) = ((at % width) as f32 + 0.5, (at / width) as f32 + 0.5);

@@ -232,9 +232,9 @@ impl World {
     fn stage(&self, shot: &Shot) -> Stage {
         let mut rng = self.stream(shot, Purpose::Crop);
         let crop = Crop {
-            right: uniform(&mut rng, -0.045, 0.045),
-            down: uniform(&mut rng, -0.04, 0.04),
-            zoom: uniform(&mut rng, 0.92, 1.12),
+            right: uniform(&mut rng, -0.035, 0.035),
+            down: uniform(&mut rng, -0.03, 0.03),
+            zoom: uniform(&mut rng, 0.95, 1.07),
         };
         let factor = self.factor();
         Stage::new(self.camera(shot), crop, self.spec.size.0 * factor, self.spec.size.1 * factor)
@@ -270,7 +270,7 @@ impl World {
                 return (tried, Some(occluder));
             }
         }
-        let board = Occluder::board(&mut rng, canvas.row_above((bounds[0] + bounds[1]) / 2.0));
+        let board = Occluder::board(&mut rng, canvas.row_above(f32::midpoint(bounds[0], bounds[1])));
         board.draw(&mut canvas, &stage);
         (canvas, Some(board))
     }

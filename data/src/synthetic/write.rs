@@ -100,7 +100,10 @@ fn check(spec: &SyntheticSpec, place: &Path) -> Result<()> {
         (spec.cameras < 2 || spec.cameras > 99, "`cameras` must be in 2..=99"),
         (spec.images_per_identity < 4, "`images_per_identity` must be at least 4"),
         (spec.train_identities < 2 || spec.test_identities < 2, "train and test need two identities each"),
-        (parts.iter().any(|&part| part as i64 > MOST_IDENTITIES), "no labelled part may have more than 100000 identities"),
+        (
+            parts.iter().any(|&part| part as i64 > MOST_IDENTITIES),
+            "no labelled part may have more than 100000 identities",
+        ),
         (
             [spec.size.0, spec.size.1].iter().any(|side| !(8..=4096).contains(side)),
             "sides of `size` must be in 8..=4096",
