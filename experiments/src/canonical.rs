@@ -7,7 +7,8 @@ use serde_json::{Number, Value as Json};
 use crate::neutral;
 
 /// Canonical JSON: no white space, sorted keys, numbers by value (`1.0` is `1`, `-0.0` is `0`), all
-/// others in their shortest form that reads back as the same 64-bit float.
+/// others in their shortest form that reads back as the same 64-bit float, with an exponent below 1e-5 and
+/// from 2^64 on.
 pub fn canonical(value: &Json) -> String {
     let mut out = String::new();
     write(value, &mut out);
@@ -71,7 +72,11 @@ fn write_number(number: &Number, out: &mut String) {
                 // Exact: every such float is an integer of less than 128 bits, and -0 becomes 0.
                 let _ = write!(out, "{}", float as i128);
             } else {
-                out.push_str(&number.to_string());
+                let _ = if (1e-5..INTEGER_END).contains(&float.abs()) {
+                    write!(out, "{float}")
+                } else {
+                    write!(out, "{float:e}")
+                };
             }
         }
         _ => out.push_str(&number.to_string()),

@@ -22,9 +22,9 @@ pub(crate) struct Files {
 
 /// Reads `path` and everything it extends.
 pub(crate) fn read_chain(path: &Path, issues: &mut Issues) -> Files {
-    let mut chain = Chain { issues, seen: Vec::new(), stack: Vec::new(), layers: Vec::new() };
+    let mut chain = Chain { issues, seen: Vec::new(), stack: Vec::new(), layers: Vec::new(), failures: 0 };
     chain.read(path, None);
-    Files { is_complete: chain.layers.len() == chain.seen.len(), layers: chain.layers }
+    Files { is_complete: chain.failures == 0, layers: chain.layers }
 }
 
 /// The chain while it is read.
@@ -34,6 +34,8 @@ struct Chain<'a> {
     seen: Vec<PathBuf>,
     stack: Vec<PathBuf>,
     layers: Vec<Node>,
+    /// Files that were named but give no layer.
+    failures: usize,
 }
 
 impl Chain<'_> {
@@ -69,6 +71,7 @@ impl Chain<'_> {
         if !matches!(tree.kind, Kind::Map(_)) {
             let message = format!("expected a map of fields, found {}", tree.what());
             let issue = Issue::error("spec::wrong-type", message).at(tree.mark(), "");
+            self.failures += 1;
             self.issues.push(issue.help("a spec starts with fields such as `backbone:` and `pretrain:`"));
             return;
         }
@@ -133,6 +136,7 @@ impl Chain<'_> {
 
     /// A file that cannot be used, at the place that names it.
     fn fail(&mut self, asked: Option<&Node>, path: &Path, code: &'static str, why: &str, help: &str) {
+        self.failures += 1;
         let name = shown_path(path);
         let issue = Issue::error(code, format!("cannot use `{}`: {why}", shorten_path(&name))).help(help);
         let issue = if let Some(node) = asked {
@@ -146,6 +150,7 @@ impl Chain<'_> {
 
     /// A file without a document, unless it failed to parse.
     fn nothing_written(&mut self, source: &Arc<Source>) {
+        self.failures += 1;
         let about_it = |issue: &Issue| issue.labels.iter().any(|label| Arc::ptr_eq(&label.place.source, source));
         if !self.issues.0.iter().any(about_it) {
             let issue = Issue::error("spec::empty", "the file says nothing").at(Place::start_of(source), "");

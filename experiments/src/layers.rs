@@ -78,13 +78,15 @@ impl Provider for Layer<'_> {
 fn to_figment(node: &Node) -> Value {
     let tag = Tag::Default;
     match &node.kind {
-        Kind::Null | Kind::Delete => Value::Empty(tag, figment::value::Empty::Unit),
+        Kind::Null | Kind::Delete | Kind::Refused => Value::Empty(tag, figment::value::Empty::Unit),
         Kind::Bool(flag) => Value::Bool(tag, *flag),
         Kind::Int(int) => Value::Num(tag, Num::I128(*int)),
         Kind::Float(float) => Value::Num(tag, Num::F64(*float)),
         Kind::Text(text) => Value::String(tag, text.clone()),
         Kind::List(items) => Value::Array(tag, items.iter().map(to_figment).collect()),
-        Kind::Map(fields) => Value::Dict(tag, fields.iter().map(|(key, node)| (key.clone(), to_figment(node))).collect()),
+        Kind::Map(fields) => {
+            Value::Dict(tag, fields.iter().map(|(key, node)| (key.clone(), to_figment(node))).collect())
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::experiment::{Experiment, ResolvedRun};
 use crate::node::{Kind, Node};
 use crate::overrides::{self, Override};
 use crate::resolve;
+use crate::source::Place;
 use crate::spec::{RunSpec, Seeds};
 use crate::sweep::points::{self, Point};
 use crate::sweep::{self, Sweep};
@@ -51,6 +52,8 @@ struct Resolved {
     written: Node,
     /// The point's tree with presets and defaults.
     expanded: Node,
+    /// Where the point was written.
+    place: Place,
 }
 
 impl Loader<'_> {
@@ -147,7 +150,7 @@ impl Loader<'_> {
                     known.insert(crate::canonical(&point.json), resolved.len());
                     resolved.push(point);
                 }
-                Some(first) => self.same_point(base, first, &point),
+                Some(first) => self.same_point(first, &point),
             }
         }
         self.exclusions(sweep, &used, resolved.is_empty());
@@ -170,8 +173,9 @@ impl Loader<'_> {
         match resolve::extract(&expanded) {
             Ok(spec) => {
                 let json = serde_json::to_value(&spec).expect("a run serialises to JSON");
+                let place = point.place().unwrap_or_else(|| base.mark());
                 let label = point.label.unwrap_or_else(|| label(&json, &written));
-                Some(Resolved { label, spec, json, written, expanded })
+                Some(Resolved { label, spec, json, written, expanded, place })
             }
             Err(error) => {
                 let message = format!("the schema allows this spec, but its types do not: {error}");
@@ -183,11 +187,12 @@ impl Loader<'_> {
     }
 
     /// Two points that come to the same experiment are one, unless they have two names.
-    fn same_point(&mut self, base: &Node, first: &Resolved, second: &Resolved) {
+    fn same_point(&mut self, first: &Resolved, second: &Resolved) {
         if first.label != second.label {
             let message = format!("`{}` and `{}` are the same experiment under two names", first.label, second.label);
-            let place = second.written.find(&["pretrain", "objective"]).map_or_else(|| base.mark(), Node::mark);
-            let issue = Issue::error("spec::same-point", message).at(place, "");
+            let issue = Issue::error("spec::same-point", message)
+                .at(second.place.clone(), format!("`{}`", second.label))
+                .at(first.place.clone(), format!("`{}`", first.label));
             self.issues.push(issue.help("take one away, or set what should differ"));
         }
     }

@@ -31,7 +31,8 @@ fn drop_below(value: &mut Json, path: &mut Vec<String>, neutral: &[Neutral]) {
             fields.retain(|key, value| {
                 path.push(key.clone());
                 drop_below(value, path, neutral);
-                let is_neutral = neutral.iter().any(|field| ends_with(path, field.suffix) && equals(value, field.value));
+                let is_neutral =
+                    neutral.iter().any(|field| ends_with(path, field.suffix) && equals(value, field.value));
                 path.pop();
                 !is_neutral
             });

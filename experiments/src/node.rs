@@ -49,6 +49,8 @@ pub(crate) enum Kind {
     List(Vec<Node>),
     /// A map, in the order written.
     Map(Vec<(String, Node)>),
+    /// A value that was refused: it is known to be wrong, and nothing more can be said about it.
+    Refused,
     /// `~key` of the command line: takes the key away. Exists in layers only.
     Delete,
 }
@@ -87,7 +89,7 @@ impl Node {
     /// The value alone. Numbers that JSON does not have become null; ranges have refused them before.
     pub(crate) fn to_json(&self) -> Json {
         match &self.kind {
-            Kind::Null | Kind::Delete => Json::Null,
+            Kind::Null | Kind::Delete | Kind::Refused => Json::Null,
             Kind::Bool(flag) => Json::Bool(*flag),
             Kind::Int(int) => match (u64::try_from(*int), i64::try_from(*int)) {
                 (Ok(int), _) => int.into(),
@@ -159,12 +161,13 @@ impl Node {
     /// What it is, for messages.
     pub(crate) fn what(&self) -> String {
         match &self.kind {
-            Kind::Null | Kind::Delete => "nothing".to_owned(),
+            Kind::Null | Kind::Delete | Kind::Refused => "empty".to_owned(),
             Kind::Bool(flag) => format!("`{flag}`"),
             Kind::Int(int) => format!("the number {int}"),
             Kind::Float(float) => format!("the number {float:?}"),
             Kind::Text(text) => format!("the text `{}`", shorten(text)),
             Kind::List(items) => format!("a list of {}", items.len()),
+            Kind::Map(fields) if fields.is_empty() => "an empty map".to_owned(),
             Kind::Map(_) => "a map".to_owned(),
         }
     }

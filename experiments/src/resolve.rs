@@ -146,7 +146,7 @@ fn at_field(issue: Issue, tree: &Node, path: &[String], text: &str) -> Issue {
     match tree.find(path).map(|node| (node, node.origin)) {
         Some((node, Origin::Written)) => return node.label(issue, text),
         Some((node, Origin::Preset)) => {
-            let text = format!("comes with `{name}`: {text}");
+            let text = format!("the preset's `{name}`: {text}");
             let is_there = issue.labels.iter().any(|label| label.place == node.place);
             return if is_there { issue.note(text) } else { issue.at(node.place.clone(), text) };
         }
@@ -209,14 +209,19 @@ fn chosen(written: Option<&Node>, value: &Json) -> Option<String> {
 }
 
 impl Found<'_> {
-    /// For choices, the name with everything written under it.
-    pub(crate) fn full_name(&self) -> Option<String> {
+    /// For choices, the name with everything written under it, but for `apart`: fields that are swept
+    /// themselves.
+    fn full_name(&self, apart: &[&[String]]) -> Option<String> {
         let name = self.name.clone()?;
-        Some(match self.written.map(|node| (node, &node.kind)) {
-            Some((_, Kind::Map(fields))) if fields.is_empty() => name,
-            Some((node, _)) => shorten(&format!("{name} {}", crate::canonical(&node.to_json()).replace('"', ""))),
-            None => name,
-        })
+        let Some(mut payload) = self.written.cloned() else { return Some(name) };
+        for path in apart.iter().filter(|path| path.len() > 1 && path[0] == name) {
+            if let Some(parent) = find_mut(&mut payload, &path[1..path.len() - 1]) {
+                parent.remove(&path[path.len() - 1]);
+            }
+        }
+        let is_empty = matches!(&payload.kind, Kind::Map(fields) if fields.is_empty());
+        let fields = || shorten(&crate::canonical(&payload.to_json()).replace('"', ""));
+        Some(if is_empty { name } else { format!("{name} {}", fields()) })
     }
 
     /// Whether a value of `exclude` describes this one.
@@ -252,16 +257,18 @@ fn holds(pattern: &Json, value: &Json) -> bool {
 pub(crate) fn varied(points: &[(&Json, &Node)], paths: &[Path]) -> Vec<BTreeMap<String, Json>> {
     let mut all = vec![BTreeMap::new(); points.len()];
     for path in paths {
+        let below = paths.iter().filter_map(|other| other.strip_prefix(path.as_slice()));
+        let apart: Vec<&[String]> = below.filter(|rest| !rest.is_empty()).collect();
         let found: Vec<_> = points.iter().map(|(resolved, written)| look_up(resolved, written, path)).collect();
         let mut names: BTreeMap<&str, BTreeMap<String, ()>> = BTreeMap::new();
         for found in found.iter().flatten() {
-            if let (Some(name), Some(full)) = (&found.name, found.full_name()) {
+            if let (Some(name), Some(full)) = (&found.name, found.full_name(&apart)) {
                 names.entry(name).or_default().insert(full, ());
             }
         }
         for (varied, found) in all.iter_mut().zip(&found) {
             let Some(found) = found else { continue };
-            let value = match (&found.name, found.full_name()) {
+            let value = match (&found.name, found.full_name(&apart)) {
                 (Some(name), Some(full)) => {
                     let is_ambiguous = names.get(name.as_str()).is_some_and(|full| full.len() > 1);
                     Json::from(if is_ambiguous { full } else { name.clone() })

@@ -29,14 +29,16 @@ pub(crate) fn read(node: Option<&Node>, issues: &mut Issues) -> (Vec<Seeds>, boo
             Vec::new()
         }
     });
-    let nested = pretrain.iter().flat_map(|&pretrain| downstream.iter().map(move |&downstream| Seeds { pretrain, downstream }));
+    let nested =
+        pretrain.iter().flat_map(|&pretrain| downstream.iter().map(move |&downstream| Seeds { pretrain, downstream }));
     (nested.collect(), true)
 }
 
 fn list(node: &Node, name: &str, issues: &mut Issues) -> Vec<u64> {
     let Kind::List(items) = &node.kind else {
         let message = format!("`{name}` is {}, but must be a list of seeds", node.what());
-        issues.push(node.label(Issue::error("spec::wrong-type", message), "").help(format!("write `{name}: [0, 1, 2]`")));
+        issues
+            .push(node.label(Issue::error("spec::wrong-type", message), "").help(format!("write `{name}: [0, 1, 2]`")));
         return Vec::new();
     };
     if items.is_empty() {

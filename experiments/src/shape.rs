@@ -190,7 +190,11 @@ impl ChoiceShape {
 
     /// Names of variants, then of presets.
     pub(crate) fn all_names(&self) -> Vec<&str> {
-        self.variants.iter().map(|variant| variant.name.as_str()).chain(self.presets.iter().map(|preset| preset.name)).collect()
+        self.variants
+            .iter()
+            .map(|variant| variant.name.as_str())
+            .chain(self.presets.iter().map(|preset| preset.name))
+            .collect()
     }
 
     /// The names for a message.
@@ -269,7 +273,10 @@ impl Compiler {
             None => self.shape(&schema["items"], name),
             Some((first, rest)) => {
                 let shape = self.shape(first, name);
-                assert!(rest.iter().all(|other| self.shape(other, name) == shape), "{name}: a list of different things");
+                assert!(
+                    rest.iter().all(|other| self.shape(other, name) == shape),
+                    "{name}: a list of different things"
+                );
                 shape
             }
         };

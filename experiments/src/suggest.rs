@@ -45,12 +45,14 @@ impl Unknown {
                     _ => help(key, &names),
                 }
             }
-            Shape::Choice(choice) => match choice.variants.iter().find(|variant| has_field(variant.payload.as_ref(), key)) {
-                Some(variant) => {
-                    format!("`{key}` is a field of `{}`: write `{}: {{{key}: ...}}`", variant.name, variant.name)
+            Shape::Choice(choice) => {
+                match choice.variants.iter().find(|variant| has_field(variant.payload.as_ref(), key)) {
+                    Some(variant) => {
+                        format!("`{key}` is a field of `{}`: write `{}: {{{key}: ...}}`", variant.name, variant.name)
+                    }
+                    None => help(key, &choice.all_names()),
                 }
-                None => help(key, &choice.all_names()),
-            },
+            }
             other => format!("this is {}, which has no keys", other.expected()),
         };
         Self { index, help }
@@ -61,31 +63,38 @@ fn has_field(shape: Option<&Shape>, key: &str) -> bool {
     matches!(shape, Some(Shape::Map(map)) if map.field(key).is_some())
 }
 
-/// The path of a field of this very name that lies deeper, if there is one only.
+/// The shortest path of a field of this very name that lies deeper, unless two are equally short.
 fn deeper(shape: &Shape, key: &str) -> Option<String> {
     let mut found = Vec::new();
     collect(shape, key, &mut Vec::new(), &mut found);
+    found.sort_by_key(Vec::len);
     match found.as_slice() {
-        [path] => Some(path.clone()),
+        [only] => Some(only.join(".")),
+        [first, second, ..] if first.len() < second.len() => Some(first.join(".")),
         _ => None,
     }
 }
 
-fn collect(shape: &Shape, key: &str, path: &mut Vec<String>, found: &mut Vec<String>) {
-    let mut visit = |name: &str, shape: &Shape| {
-        path.push(name.to_owned());
-        if name == key && path.len() > 1 {
-            found.push(path.join("."));
-        } else {
-            collect(shape, key, path, found);
-        }
-        path.pop();
-    };
+fn collect(shape: &Shape, key: &str, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
     match shape {
-        Shape::Map(map) => map.fields.iter().for_each(|field| visit(&field.name, &field.shape)),
+        Shape::Map(map) => {
+            for field in &map.fields {
+                path.push(field.name.clone());
+                if field.name == key {
+                    found.push(path.clone());
+                }
+                collect(&field.shape, key, path, found);
+                path.pop();
+            }
+        }
         Shape::Choice(choice) => {
-            let payloads = choice.variants.iter().filter_map(|variant| Some((variant, variant.payload.as_ref()?)));
-            payloads.for_each(|(variant, payload)| visit(&variant.name, payload));
+            for variant in &choice.variants {
+                if let Some(payload) = &variant.payload {
+                    path.push(variant.name.clone());
+                    collect(payload, key, path, found);
+                    path.pop();
+                }
+            }
         }
         _ => {}
     }

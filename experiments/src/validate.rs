@@ -42,6 +42,7 @@ impl<'a> Walk<'a> {
     /// Checks a value.
     pub(crate) fn value(&mut self, node: &Node, shape: &Shape) {
         match (shape, &node.kind) {
+            (_, Kind::Refused) => self.bad.push(self.path.clone()),
             (Shape::Map(map), Kind::Map(fields)) => self.map(node, fields, shape, map),
             (Shape::Choice(choice), Kind::Text(name)) => self.name(node, name, shape, choice),
             (Shape::Choice(choice), Kind::Map(fields)) => self.choice(node, fields, shape, choice),
@@ -67,7 +68,11 @@ impl<'a> Walk<'a> {
             if self.refuses_missing() {
                 let example = example(&field.shape);
                 let issue = Issue::error("spec::missing-field", format!("`{}` is missing", self.dotted()));
-                let issue = issue.at(node.key_mark(), "").help(format!("{} Add `{}: {example}`", sentence(&field.doc), field.name));
+                let issue = issue.at(node.key_mark(), "").help(format!(
+                    "{} Add `{}: {example}`",
+                    sentence(&field.doc),
+                    field.name
+                ));
                 self.report(issue);
             }
             self.path.pop();

@@ -87,7 +87,10 @@ fn same(value: &serde_yaml::Value, node: &Node) -> bool {
     match (value, &node.kind) {
         (Value::Mapping(map), Kind::Map(fields)) => {
             map.len() == fields.len()
-                && map.iter().zip(fields).all(|((key, value), (name, node))| key.as_str() == Some(name) && same(value, node))
+                && map
+                    .iter()
+                    .zip(fields)
+                    .all(|((key, value), (name, node))| key.as_str() == Some(name) && same(value, node))
         }
         (Value::Sequence(values), Kind::List(nodes)) => {
             values.len() == nodes.len() && values.iter().zip(nodes).all(|(value, node)| same(value, node))
@@ -128,8 +131,8 @@ fn plain(text: &str) -> Kind {
 
 /// A container that is being filled.
 enum Frame {
-    Map { start: usize, key: Option<Place>, fields: Vec<(String, Node)>, pending: Option<Pending> },
-    List { start: usize, key: Option<Place>, items: Vec<Node> },
+    Map { start: usize, key: Option<Place>, fields: Vec<(String, Node)>, pending: Option<Pending>, is_refused: bool },
+    List { start: usize, key: Option<Place>, items: Vec<Node>, is_refused: bool },
 }
 
 /// A key that waits for its value.
@@ -192,11 +195,16 @@ impl<'a> Builder<'a> {
             }
             Event::Alias(_) => {
                 self.refuse("spec::alias", "aliases are not supported", self.trimmed(start, end), SHARE);
-                self.put(Kind::Null, start, end);
+                if self.wants_key() {
+                    return false;
+                }
+                self.put(Kind::Refused, start, end);
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_marks(anchor, tag.as_deref(), start, end);
-                if self.wants_key() {
+                if tag.is_some() && !self.wants_key() {
+                    self.put(Kind::Refused, start, end);
+                } else if self.wants_key() {
                     self.key(&text, style, start, end);
                 } else {
                     let kind = if style == ScalarStyle::Plain { plain(&text) } else { Kind::Text(text.into_owned()) };
@@ -211,12 +219,13 @@ impl<'a> Builder<'a> {
             Event::MappingStart(anchor, tag) => {
                 self.refuse_marks(anchor, tag.as_deref(), start, end);
                 let key = self.pending_place();
-                return self.open(Frame::Map { start, key, fields: Vec::new(), pending: None }, start);
+                let is_refused = tag.is_some();
+                return self.open(Frame::Map { start, key, fields: Vec::new(), pending: None, is_refused }, start);
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_marks(anchor, tag.as_deref(), start, end);
                 let key = self.pending_place();
-                return self.open(Frame::List { start, key, items: Vec::new() }, start);
+                return self.open(Frame::List { start, key, items: Vec::new(), is_refused: tag.is_some() }, start);
             }
             Event::MappingEnd | Event::SequenceEnd => self.close(end),
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
@@ -307,8 +316,11 @@ impl<'a> Builder<'a> {
 
     fn close(&mut self, end: usize) {
         let (kind, start, key) = match self.stack.pop() {
+            Some(
+                Frame::Map { start, key, is_refused: true, .. } | Frame::List { start, key, is_refused: true, .. },
+            ) => (Kind::Refused, start, key),
             Some(Frame::Map { start, key, fields, .. }) => (Kind::Map(fields), start, key),
-            Some(Frame::List { start, key, items }) => (Kind::List(items), start, key),
+            Some(Frame::List { start, key, items, .. }) => (Kind::List(items), start, key),
             None => return,
         };
         let place = self.trimmed(start, end);

@@ -21,7 +21,9 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
         let finding = Finding::error("spec::batch-identities", message)
             .at(at("train.batch"), format!("batch {batch}"))
             .at(at("identities_per_batch"), format!("{identities} identities"));
-        found.push(finding.help(format!("use `batch: {}` for {pictures} pictures of each identity", identities * pictures)));
+        found.push(
+            finding.help(format!("use `batch: {}` for {pictures} pictures of each identity", identities * pictures)),
+        );
     }
     if spec.train.accumulate > 1 && spec.triplet_weight > 0.0 {
         let message = "the triplet loss compares the samples of a batch, so that batches cannot be accumulated";

@@ -37,9 +37,10 @@ fn warmup(train: &str, spec: &TrainSpec) -> Option<Finding> {
         return None;
     }
     let epochs = spec.epochs;
-    let finding = Finding::error("spec::warmup-too-long", format!("a warm-up of {length} epochs does not fit into {epochs}"))
-        .at(format!("{train}.schedule.{schedule}.warmup"), format!("{length} epochs of warm-up"))
-        .at(format!("{train}.epochs"), format!("{epochs} epochs in all"));
+    let finding =
+        Finding::error("spec::warmup-too-long", format!("a warm-up of {length} epochs does not fit into {epochs}"))
+            .at(format!("{train}.schedule.{schedule}.warmup"), format!("{length} epochs of warm-up"))
+            .at(format!("{train}.epochs"), format!("{epochs} epochs in all"));
     Some(finding.help("train longer, or write the warm-up as a share of the run: `warmup: {fraction: 0.1}`"))
 }
 
@@ -48,7 +49,8 @@ fn half_life(duration: Duration, epochs: usize) -> Option<Finding> {
     let at = |message: String, text: &str| Finding::warning("spec::half-life", message).at(path.clone(), text);
     match duration {
         Duration::Epochs(n) if n > epochs as f64 => {
-            let message = format!("the teacher's half-life of {n} epochs is longer than the run of {epochs}: it hardly learns");
+            let message =
+                format!("the teacher's half-life of {n} epochs is longer than the run of {epochs}: it hardly learns");
             let finding = at(message, "longer than the run").at("pretrain.train.epochs", format!("{epochs} epochs"));
             Some(finding.help("write it as a share of the run: `teacher_half_life: {fraction: 0.02}`"))
         }
@@ -66,7 +68,8 @@ fn half_life(duration: Duration, epochs: usize) -> Option<Finding> {
 
 fn ramp(duration: Duration, epochs: usize) -> Option<Finding> {
     let length = in_epochs(duration).filter(|length| *length > epochs as f64)?;
-    let message = format!("the feature loss ramps up over {length} epochs, but the run has {epochs}: it never has its weight");
+    let message =
+        format!("the feature loss ramps up over {length} epochs, but the run has {epochs}: it never has its weight");
     let finding = Finding::warning("spec::ramp-too-long", message)
         .at(format!("{PERSON_MAE}.feature_ramp"), "longer than the run")
         .at("pretrain.train.epochs", format!("{epochs} epochs"));

@@ -11,6 +11,9 @@ const SMALLEST_GRID: [usize; 2] = [4, 2];
 pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
     let Some(spec) = person_mae(run) else { return Vec::new() };
     let vit = vit(run);
+    if vit.image.iter().any(|side| side % vit.patch != 0) {
+        return Vec::new(); // There is no grid to speak of; the geometry rule says so.
+    }
     let [rows, columns] = grid(vit);
     let patches = rows * columns;
     let hidden = (spec.mask_ratio * patches as f64).round() as usize;
@@ -25,7 +28,8 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
         found.push(finding.help(format!("use at most {most:.3}, or smaller patches")));
     }
     if spec.loss_on == LossOn::Masked && hidden == 0 {
-        let message = format!("the loss is taken on hidden patches, but a mask ratio of {} hides none", spec.mask_ratio);
+        let message =
+            format!("the loss is taken on hidden patches, but a mask ratio of {} hides none", spec.mask_ratio);
         let finding = Finding::error("spec::nothing-hidden", message)
             .at(ratio, "hides nothing")
             .at(format!("{PERSON_MAE}.loss_on"), "needs hidden patches");

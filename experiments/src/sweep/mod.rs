@@ -202,7 +202,7 @@ fn entries(node: &Node, issues: &mut Issues) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
         if !matches!(item.kind, Kind::Map(_)) {
-            wrong(item, "sweep.list", "a list of maps", help, issues);
+            wrong(item, "an entry of sweep.list", "a map", help, issues);
             continue;
         }
         let text = crate::canonical(&item.to_json());
@@ -240,7 +240,8 @@ fn without_effect(entry: &Entry, issues: &mut Issues) {
         .collect();
     let (_, skipped) = points::tree(&all);
     for setting in skipped {
-        let message = format!("`{}` has no effect: the same entry makes another choice above it", setting.path.dotted());
+        let message =
+            format!("`{}` has no effect: the same entry makes another choice above it", setting.path.dotted());
         let place = setting.path.places.last().cloned().unwrap_or_else(|| setting.value.mark());
         let issue = Issue::error("spec::no-effect", message).at(place, "");
         issues.push(issue.help("take one of the two away, or split the entry"));
@@ -261,7 +262,7 @@ fn exclusions(node: &Node, issues: &mut Issues) -> Vec<Exclusion> {
         if matches!(&item.kind, Kind::Map(fields) if !fields.is_empty()) {
             exclusions.push(Exclusion { settings: settings(item, &[], issues), place: item.mark() });
         } else {
-            wrong(item, "sweep.exclude", "a list of maps with at least one field", help, issues);
+            wrong(item, "an entry of sweep.exclude", "a map with at least one field", help, issues);
         }
     }
     exclusions
@@ -271,7 +272,11 @@ fn equal_lengths(zip: &[Axis], issues: &mut Issues) {
     let Some((first, rest)) = zip.split_first() else { return };
     for axis in rest.iter().filter(|axis| axis.values.len() != first.values.len()) {
         let (a, b) = (first.values.len(), axis.values.len());
-        let message = format!("`zip` walks its lists together, but `{}` has {a} values and `{}` has {b}", first.path.dotted(), axis.path.dotted());
+        let message = format!(
+            "`zip` walks its lists together, but `{}` has {a} values and `{}` has {b}",
+            first.path.dotted(),
+            axis.path.dotted()
+        );
         let mark = |axis: &Axis| axis.path.places.first().cloned();
         let mut issue = Issue::error("spec::zip-length", message);
         for (axis, length) in [(axis, b), (first, a)] {

@@ -3,6 +3,7 @@
 use crate::node::{Kind, Node};
 use crate::overrides::DottedPath;
 use crate::shape::Shape;
+use crate::source::Place;
 use crate::sweep::{Axis, Entry, Setting, Sweep};
 use crate::written::file_shape;
 
@@ -11,6 +12,13 @@ use crate::written::file_shape;
 pub(crate) struct Point {
     pub(crate) label: Option<String>,
     pub(crate) settings: Vec<Setting>,
+}
+
+impl Point {
+    /// Where the point was written: at its last setting.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.settings.last().map(|setting| setting.value.mark())
+    }
 }
 
 /// How many points a sweep has before exclusions; none if it is beyond counting.
@@ -67,7 +75,8 @@ fn product(axes: &[Axis]) -> Vec<Vec<Setting>> {
 fn rows(axes: &[Axis]) -> Vec<Vec<Setting>> {
     let Some(first) = axes.first() else { return vec![Vec::new()] };
     let row = |i: usize| {
-        axes.iter().filter_map(move |axis| Some(Setting { path: axis.path.clone(), value: axis.values.get(i)?.clone() }))
+        axes.iter()
+            .filter_map(move |axis| Some(Setting { path: axis.path.clone(), value: axis.values.get(i)?.clone() }))
     };
     (0..first.values.len()).map(|i| row(i).collect()).collect()
 }
