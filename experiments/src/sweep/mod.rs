@@ -143,7 +143,9 @@ fn axis(key: &str, value: &Node, issues: &mut Issues) -> Option<Axis> {
         }
     }
     let path = path?;
-    values.iter().for_each(|value| check_value(&path, value, issues));
+    for value in values {
+        check_value(&path, value, issues);
+    }
     Some(Axis { path, values: values.clone() })
 }
 
