@@ -90,6 +90,7 @@ pub enum SyntheticDomain {
 #[serde(deny_unknown_fields)]
 pub struct Market1501Spec {
     /// Folder that holds the three sub-folders, or the `Market-1501-v15.09.15` folder's parent.
+    #[schemars(extend("format" = "path"))]
     pub root: String,
     /// Whether the published counts of Market-1501 must hold; `auto` checks them when the folder
     /// says it is the published set.

@@ -1,0 +1,52 @@
+//! Pairs of a smallest and a largest value.
+
+use reid_backbones::optim::spec::OptimSpec;
+
+use super::{Finding, PERSON_MAE, SUPERVISED, person_mae, supervised};
+use crate::spec::RunSpec;
+use crate::validate::plain_number;
+
+/// Widest shape of a crop, as width / height.
+const WIDEST: f64 = 10.0;
+
+pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if let Some(spec) = person_mae(run) {
+        found.extend(pair(&format!("{PERSON_MAE}.scale_a"), spec.scale_a, 1.0));
+        found.extend(pair(&format!("{PERSON_MAE}.scale_b"), spec.scale_b, 1.0));
+        found.extend(pair(&format!("{PERSON_MAE}.ratio"), spec.ratio, WIDEST));
+        found.extend(betas("pretrain.train.optim.adamw.betas", &run.pretrain.train.optim));
+    }
+    if let Some(spec) = supervised(run) {
+        found.extend(pair(&format!("{SUPERVISED}.augment.erasing.area"), spec.augment.erasing.area, 1.0));
+        found.extend(betas(&format!("{SUPERVISED}.train.optim.adamw.betas"), &spec.train.optim));
+    }
+    found
+}
+
+/// A range in (0, `most`].
+fn pair(path: &str, [low, high]: [f64; 2], most: f64) -> Option<Finding> {
+    let name = path.rsplit('.').next().unwrap_or(path);
+    let shown = format!("[{}, {}]", plain_number(low), plain_number(high));
+    if low > high {
+        let message = format!("`{name}: {shown}` has its larger value first");
+        let finding = Finding::error("spec::range-order", message).at(path, "smallest, then largest");
+        Some(finding.help(format!("write `{name}: [{}, {}]`", plain_number(high), plain_number(low))))
+    } else if low <= 0.0 || high > most {
+        let message = format!("`{name}: {shown}` leaves the range from 0 (not itself) to {}", plain_number(most));
+        let finding = Finding::error("spec::out-of-range", message).at(path, "out of range");
+        Some(finding.help(format!("use values above 0 and at most {}", plain_number(most))))
+    } else {
+        None
+    }
+}
+
+/// Decay rates in [0, 1).
+fn betas(path: &str, optim: &OptimSpec) -> Option<Finding> {
+    let OptimSpec::Adamw(spec) = optim else { return None };
+    if spec.betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
+        return None;
+    }
+    let message = format!("AdamW's decay rates [{}, {}] must be at least 0 and below 1", spec.betas[0], spec.betas[1]);
+    Some(Finding::error("spec::out-of-range", message).at(path, "out of range").help("MAE uses [0.9, 0.95]"))
+}

@@ -1,0 +1,28 @@
+//! Enough identities to train on and to choose on.
+
+use reid_data::spec::DataSpec;
+
+use super::{Finding, SUPERVISED, supervised};
+use crate::spec::RunSpec;
+
+/// Whether a run has validation identities to choose on.
+pub(super) fn has_validation(run: &RunSpec) -> bool {
+    let own = match &run.data {
+        DataSpec::Synthetic(spec) => spec.validation_identities > 0,
+        DataSpec::Market1501(_) => false,
+    };
+    own || run.validation.identities > 0.0
+}
+
+pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
+    let (Some(spec), DataSpec::Synthetic(data)) = (supervised(run), &run.data) else { return Vec::new() };
+    let (wanted, there) = (spec.identities_per_batch, data.train_identities);
+    if wanted <= there {
+        return Vec::new();
+    }
+    let message = format!("a batch of {wanted} identities cannot be drawn from {there}");
+    let finding = Finding::error("spec::too-few-identities", message)
+        .at(format!("{SUPERVISED}.identities_per_batch"), format!("{wanted} in a batch"))
+        .at("data.synthetic.train_identities", format!("{there} in all"));
+    vec![finding.help(format!("use at most {there} identities per batch, or render more"))]
+}

@@ -1,0 +1,100 @@
+//! Rules between fields. Each looks at a whole resolved run and says what does not fit; where the fields
+//! were written is found afterwards, so that a rule is a pure function.
+
+mod augment;
+mod batch;
+mod data;
+mod decoder;
+mod durations;
+mod evaluation;
+mod geometry;
+mod mask;
+mod region;
+
+use reid_backbones::spec::{BackboneSpec, VitSpec};
+use reid_objectives::spec::{ObjectiveSpec, PersonMaeSpec, ProtocolSpec, SupervisedSpec};
+
+use crate::diagnostic::Severity;
+use crate::spec::RunSpec;
+
+/// What a rule found.
+#[derive(Clone, Debug)]
+pub(crate) struct Finding {
+    pub(crate) severity: Severity,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    /// Dotted paths of the fields that do not fit, with what to say beside each.
+    pub(crate) at: Vec<(String, String)>,
+    pub(crate) help: String,
+}
+
+impl Finding {
+    fn error(code: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, code, message: message.into(), at: Vec::new(), help: String::new() }
+    }
+
+    fn warning(code: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, message) }
+    }
+
+    fn at(mut self, path: impl Into<String>, text: impl Into<String>) -> Self {
+        self.at.push((path.into(), text.into()));
+        self
+    }
+
+    fn help(mut self, text: impl Into<String>) -> Self {
+        self.help = text.into();
+        self
+    }
+}
+
+/// Runs every rule.
+pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
+    let rules: [fn(&RunSpec) -> Vec<Finding>; 9] = [
+        geometry::check,
+        mask::check,
+        region::check,
+        decoder::check,
+        augment::check,
+        batch::check,
+        durations::check,
+        evaluation::check,
+        data::check,
+    ];
+    rules.iter().flat_map(|rule| rule(run)).collect()
+}
+
+/// Whether a run has validation identities to choose on.
+pub(crate) fn has_validation(run: &RunSpec) -> bool {
+    data::has_validation(run)
+}
+
+/// Path of the fields of `person_mae`.
+const PERSON_MAE: &str = "pretrain.objective.person_mae";
+
+/// Path of the supervised protocol's fields.
+const SUPERVISED: &str = "protocol.supervised";
+
+fn vit(run: &RunSpec) -> &VitSpec {
+    let BackboneSpec::Vit(vit) = &run.backbone;
+    vit
+}
+
+fn person_mae(run: &RunSpec) -> Option<&PersonMaeSpec> {
+    match &run.pretrain.objective {
+        ObjectiveSpec::PersonMae(spec) => Some(spec),
+        ObjectiveSpec::None(_) => None,
+    }
+}
+
+fn supervised(run: &RunSpec) -> Option<&SupervisedSpec> {
+    match &run.protocol {
+        ProtocolSpec::Supervised(spec) => Some(spec),
+        ProtocolSpec::Direct(_) => None,
+    }
+}
+
+/// Rows and columns of patches.
+fn grid(vit: &VitSpec) -> [usize; 2] {
+    vit.image.map(|side| side / vit.patch)
+}

@@ -1,0 +1,280 @@
+//! From a file and overrides to an experiment, or to everything that is wrong with them.
+
+use std::collections::BTreeMap;
+use std::path::Path as FilePath;
+
+use reid_objectives::metric::MetricKey;
+use serde_json::Value as Json;
+
+use crate::diagnostic::{Issue, Issues};
+use crate::experiment::{Experiment, ResolvedRun};
+use crate::node::{Kind, Node};
+use crate::overrides::{self, Override};
+use crate::resolve;
+use crate::source::Place;
+use crate::spec::{RunSpec, Seeds};
+use crate::sweep::points::{self, Point};
+use crate::sweep::{self, Sweep};
+use crate::validate::{Missing, Path, Walk};
+use crate::written::{ChooseOn, TableSpec, file_shape};
+use crate::{check, files, layers, seeds};
+
+/// Most runs of one experiment.
+const MAX_RUNS: usize = 10_000;
+
+/// Reads a spec with everything it extends, applies the overrides and resolves every run.
+///
+/// # Errors
+/// All mistakes at once, in the order of their places.
+pub fn load(path: &FilePath, overrides: &[String]) -> Result<Experiment, Issues> {
+    let mut issues = Issues::default();
+    let experiment = Loader { issues: &mut issues }.load(path, overrides);
+    issues.sort();
+    match experiment {
+        Some(mut experiment) if !issues.has_errors() => {
+            experiment.warnings = issues.0;
+            Ok(experiment)
+        }
+        _ => Err(issues),
+    }
+}
+
+struct Loader<'a> {
+    issues: &'a mut Issues,
+}
+
+/// A sweep point that has been resolved.
+struct Resolved {
+    label: String,
+    spec: RunSpec,
+    json: Json,
+    /// The point's tree as written, before presets are written out.
+    written: Node,
+    /// The point's tree with presets and defaults.
+    expanded: Node,
+    /// Where the point was written.
+    place: Place,
+}
+
+impl Loader<'_> {
+    fn load(&mut self, path: &FilePath, texts: &[String]) -> Option<Experiment> {
+        let chain = files::read_chain(path, self.issues);
+        let overrides = overrides::read(texts, self.issues);
+        let mut base = self.merge(&chain.layers, &overrides)?;
+        let known = self.issues.0.len();
+        let sweep = base.remove("sweep").map(|node| sweep::read(&node, self.issues)).unwrap_or_default();
+        let set: Vec<_> = overrides.iter().filter(|o| !o.is_deletion).map(|o| o.path.clone()).collect();
+        sweep::hidden_overrides(&sweep, &set, self.issues);
+        let is_sweep_fine = self.issues.0.len() == known;
+        let (seeds, nested_seeds) = seeds::read(base.remove("seeds").as_ref(), self.issues);
+
+        let supplied = sweep::supplied(&sweep);
+        let missing = if chain.is_complete { Missing::RefusedBut(&supplied) } else { Missing::Allowed };
+        let mut walk = Walk::new(self.issues, missing, &[]);
+        walk.value(&base, file_shape());
+        let bad = walk.bad;
+        if !is_sweep_fine || self.issues.has_errors() {
+            self.check_what_is_left(base, bad, supplied);
+            return None;
+        }
+        let swept: Vec<String> = sweep.paths().iter().map(|path| path.dotted()).collect();
+        let resolved = self.points(&base, &sweep, seeds.len())?;
+        let table = self.table(&base, &resolved);
+        let runs = runs(&resolved, &seeds, &supplied);
+        let text = |key: &str| base.get(key).and_then(Node::text).filter(|text| !text.is_empty()).map(str::to_owned);
+        let stem = || path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        Some(Experiment {
+            name: text("name").unwrap_or_else(stem),
+            description: text("description").unwrap_or_default(),
+            path: path.to_path_buf(),
+            overrides: texts.to_vec(),
+            runs,
+            nested_seeds,
+            table,
+            swept,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// All layers but the sweep's as one tree.
+    fn merge(&mut self, files: &[Node], overrides: &[Override]) -> Option<Node> {
+        let file = files.last()?;
+        let mut layers: Vec<&Node> = files.iter().collect();
+        for change in overrides {
+            let keys = &change.path.keys;
+            if change.is_deletion && layers::merge(&layers, file_shape()).find(keys).is_none() {
+                let message = format!("there is no `{}` to take away", change.path.dotted());
+                let place = change.path.places.last().cloned().unwrap_or_else(|| change.tree.mark());
+                let issue = Issue::error("spec::nothing-to-delete", message).at(place, "");
+                self.issues.push(issue.help("`~key.path` takes away what the files or earlier overrides wrote"));
+            }
+            layers.push(&change.tree);
+        }
+        let merged = layers::merge(&layers, file_shape());
+        Some(Node { place: file.place.clone(), ..merged })
+    }
+
+    /// With mistakes known, looks for mistakes between the fields that are right.
+    fn check_what_is_left(&mut self, mut base: Node, mut bad: Vec<Path>, supplied: Vec<Path>) {
+        resolve::remove_bad(&mut base, &bad);
+        resolve::expand(&mut base, file_shape());
+        if let Ok(run) = resolve::extract(&base) {
+            bad.extend(supplied);
+            for issue in resolve::cross_check(&run, &base, &bad) {
+                self.issues.push(issue);
+            }
+        }
+    }
+
+    /// Resolves all points of the sweep, each once.
+    fn points(&mut self, base: &Node, sweep: &Sweep, seeds: usize) -> Option<Vec<Resolved>> {
+        let runs = points::count(sweep).and_then(|points| points.checked_mul(seeds));
+        if runs.is_none_or(|runs| runs > MAX_RUNS) {
+            let runs = runs.map_or_else(|| "more runs than can be counted".to_owned(), |runs| format!("{runs} runs"));
+            let message = format!("the sweep has {runs}, but at most {MAX_RUNS} are allowed");
+            let place = sweep.paths().first().map_or_else(|| base.mark(), |path| path.places[0].clone());
+            let issue = Issue::error("spec::sweep-too-large", message).at(place, "");
+            self.issues.push(issue.help("sweep fewer fields at once, or split the experiment"));
+            return None;
+        }
+        let mut resolved: Vec<Resolved> = Vec::new();
+        let mut known: BTreeMap<String, usize> = BTreeMap::new();
+        let mut used = vec![false; sweep.exclude.len()];
+        for point in points::expand(sweep) {
+            let Some(point) = self.point(base, point) else { continue };
+            if is_excluded(&point, sweep, &mut used) {
+                continue;
+            }
+            for issue in resolve::cross_check(&point.spec, &point.expanded, &[]) {
+                self.issues.push(issue);
+            }
+            match known.get(&crate::canonical(&point.json)).map(|&first| &resolved[first]) {
+                None => {
+                    known.insert(crate::canonical(&point.json), resolved.len());
+                    resolved.push(point);
+                }
+                Some(first) => self.same_point(first, &point),
+            }
+        }
+        self.exclusions(sweep, &used, resolved.is_empty());
+        (!self.issues.has_errors()).then_some(resolved)
+    }
+
+    fn point(&mut self, base: &Node, point: Point) -> Option<Resolved> {
+        let (layer, _) = points::tree(&point.settings);
+        let written = match &layer {
+            Some(layer) => Node { place: base.place.clone(), ..layers::merge(&[base, layer], file_shape()) },
+            None => base.clone(),
+        };
+        let mut walk = Walk::new(self.issues, Missing::RefusedBut(&[]), &[]);
+        walk.value(&written, file_shape());
+        if !walk.bad.is_empty() {
+            return None;
+        }
+        let mut expanded = written.clone();
+        resolve::expand(&mut expanded, file_shape());
+        match resolve::extract(&expanded) {
+            Ok(spec) => {
+                let json = serde_json::to_value(&spec).expect("a run serialises to JSON");
+                let place = point.place().unwrap_or_else(|| base.mark());
+                let label = point.label.unwrap_or_else(|| label(&json, &written));
+                Some(Resolved { label, spec, json, written, expanded, place })
+            }
+            Err(error) => {
+                let message = format!("the schema allows this spec, but its types do not: {error}");
+                let issue = Issue::error("spec::internal", message).at(base.mark(), "");
+                self.issues.push(issue.help("this is a mistake of reid-run; please report it together with the spec"));
+                None
+            }
+        }
+    }
+
+    /// Two points that come to the same experiment are one, unless they have two names.
+    fn same_point(&mut self, first: &Resolved, second: &Resolved) {
+        if first.label != second.label {
+            let message = format!("`{}` and `{}` are the same experiment under two names", first.label, second.label);
+            let issue = Issue::error("spec::same-point", message)
+                .at(second.place.clone(), format!("`{}`", second.label))
+                .at(first.place.clone(), format!("`{}`", first.label));
+            self.issues.push(issue.help("take one away, or set what should differ"));
+        }
+    }
+
+    fn exclusions(&mut self, sweep: &Sweep, used: &[bool], is_empty: bool) {
+        for (exclusion, _) in sweep.exclude.iter().zip(used).filter(|(_, used)| !**used) {
+            let issue = Issue::warning("spec::unused-exclusion", "this excludes no point of the sweep");
+            self.issues.push(issue.at(exclusion.place.clone(), "").help("check the values, or take it away"));
+        }
+        if is_empty && !self.issues.has_errors() {
+            let issue = Issue::error("spec::empty-sweep", "`exclude` leaves no point of the sweep");
+            let issue = sweep.exclude.iter().fold(issue, |issue, exclusion| issue.at(exclusion.place.clone(), ""));
+            self.issues.push(issue.help("exclude less"));
+        }
+    }
+
+    fn table(&mut self, base: &Node, resolved: &[Resolved]) -> TableSpec {
+        let written = base.find(&["table", "metrics"]).map(|node| &node.kind);
+        let metrics = match written {
+            Some(Kind::List(items)) => items.iter().filter_map(|item| metric(item.text()?)).collect(),
+            _ => vec![MetricKey::Map, MetricKey::Rank1],
+        };
+        let all_validate = resolved.iter().all(|point| check::has_validation(&point.spec));
+        let written = base.find(&["table", "choose_on"]);
+        let choose_on = match written.and_then(Node::text) {
+            Some(text) if text == ChooseOn::Test.name() => ChooseOn::Test,
+            Some(_) => ChooseOn::Validation,
+            None if all_validate => ChooseOn::Validation,
+            None => ChooseOn::Test,
+        };
+        if let Some(node) = written.filter(|_| choose_on == ChooseOn::Validation && !all_validate) {
+            let message = "the table chooses on validation identities, but there are none";
+            let issue = node.label(Issue::error("spec::no-validation", message), "");
+            self.issues.push(issue.help("set `validation: {identities: 0.1}`, or `choose_on: test`"));
+        }
+        TableSpec { metrics, choose_on }
+    }
+}
+
+fn metric(name: &str) -> Option<MetricKey> {
+    MetricKey::ALL.into_iter().find(|key| key.name() == name)
+}
+
+/// Whether an entry of `exclude` describes the point.
+fn is_excluded(point: &Resolved, sweep: &Sweep, used: &mut [bool]) -> bool {
+    let mut is_excluded = false;
+    for (exclusion, used) in sweep.exclude.iter().zip(used) {
+        let matches = exclusion.settings.iter().all(|setting| {
+            let found = resolve::look_up(&point.json, &point.written, &setting.path.keys);
+            let shape = file_shape().at(&setting.path.keys).ok();
+            found.zip(shape).is_some_and(|(found, shape)| found.matches(&setting.value, shape))
+        });
+        *used |= matches;
+        is_excluded |= matches;
+    }
+    is_excluded
+}
+
+/// The name of a point that was not given one.
+fn label(resolved: &Json, written: &Node) -> String {
+    let path = ["pretrain", "objective"].map(str::to_owned);
+    let name = resolve::look_up(resolved, written, &path).and_then(|found| found.name).unwrap_or_default();
+    let is_direct = resolved["protocol"].get("direct").is_some();
+    if name == "none" && is_direct { "untrained".to_owned() } else { name }
+}
+
+/// Every point with every seed.
+fn runs(resolved: &[Resolved], seeds: &[Seeds], swept: &[Path]) -> Vec<ResolvedRun> {
+    let points: Vec<(&Json, &Node)> = resolved.iter().map(|point| (&point.json, &point.written)).collect();
+    let varied = resolve::varied(&points, swept);
+    let mut runs = Vec::with_capacity(resolved.len() * seeds.len());
+    for (index, (point, varied)) in resolved.iter().zip(&varied).enumerate() {
+        runs.extend(seeds.iter().map(|&seeds| ResolvedRun {
+            spec: point.spec.clone(),
+            seeds,
+            point: index,
+            label: point.label.clone(),
+            varied: varied.clone(),
+        }));
+    }
+    runs
+}

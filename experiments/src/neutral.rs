@@ -1,0 +1,56 @@
+//! Fields that were added after results existed.
+//!
+//! A field that is new must not give old experiments new keys: at the value that means "as before" it is
+//! left out of the hash. The list only ever grows.
+
+use serde_json::Value as Json;
+
+/// A field and the value at which it changes nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Neutral {
+    /// End of the field's dotted path, such as `person_mae.symmetric`.
+    pub suffix: &'static str,
+    /// That value as JSON.
+    pub value: &'static str,
+}
+
+/// All such fields.
+pub const NEUTRAL: &[Neutral] = &[];
+
+/// The value without fields that are at their neutral value.
+pub fn drop_neutral(mut value: Json, neutral: &[Neutral]) -> Json {
+    if !neutral.is_empty() {
+        drop_below(&mut value, &mut Vec::new(), neutral);
+    }
+    value
+}
+
+fn drop_below(value: &mut Json, path: &mut Vec<String>, neutral: &[Neutral]) {
+    match value {
+        Json::Object(fields) => {
+            fields.retain(|key, value| {
+                path.push(key.clone());
+                drop_below(value, path, neutral);
+                let is_neutral =
+                    neutral.iter().any(|field| ends_with(path, field.suffix) && equals(value, field.value));
+                path.pop();
+                !is_neutral
+            });
+        }
+        Json::Array(items) => {
+            for item in items {
+                drop_below(item, path, neutral);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn ends_with(path: &[String], suffix: &str) -> bool {
+    let keys: Vec<&str> = suffix.split('.').collect();
+    path.len() >= keys.len() && path[path.len() - keys.len()..].iter().zip(&keys).all(|(a, b)| a == b)
+}
+
+fn equals(value: &Json, neutral: &str) -> bool {
+    serde_json::from_str::<Json>(neutral).is_ok_and(|neutral| crate::canonical(&neutral) == crate::canonical(value))
+}

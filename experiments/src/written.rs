@@ -1,0 +1,108 @@
+//! What may be written at the top of a file: a run's fields and the language's own.
+
+use std::sync::LazyLock;
+
+use reid_objectives::metric::MetricKey;
+
+use crate::shape::{ChoiceShape, Field, ListShape, MapShape, Shape, Special, Variant};
+use crate::spec::RunSpec;
+
+/// What a table shows, and on which split its best row is chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableSpec {
+    /// Metrics, in the order of the columns.
+    pub metrics: Vec<MetricKey>,
+    /// Split that the best row is chosen on.
+    pub choose_on: ChooseOn,
+}
+
+/// A split to choose on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChooseOn {
+    /// The validation identities.
+    Validation,
+    /// The test identities: the table says so.
+    Test,
+}
+
+impl ChooseOn {
+    /// Name in specs and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// The shape of a file.
+pub(crate) fn file_shape() -> &'static Shape {
+    static SHAPE: LazyLock<Shape> = LazyLock::new(build);
+    &SHAPE
+}
+
+fn build() -> Shape {
+    let Shape::Map(run) = Shape::of::<RunSpec>() else { unreachable!("a run is a map of fields") };
+    let text = || Shape::Text { is_path: false };
+    let mut fields = vec![
+        field("name", "Name of the experiment; the file's own name if absent. Not taken from `extends`.", text()),
+        field("description", "What the experiment asks. Not taken from `extends`.", text()),
+        field(
+            "extends",
+            "Files to build on, relative to this one. Later files win over earlier ones and this file over all; maps \
+             merge, lists and other values replace, and a choice replaces another choice.",
+            Shape::Special(Special::Extends),
+        ),
+    ];
+    fields.extend(run.fields);
+    fields.push(field(
+        "seeds",
+        "Seeds of the runs: a list drives pre-training and the protocol alike; `{pretrain: [..], downstream: [..]}` \
+         runs every downstream seed on every pre-training. Seeds never change the data or its splits. Default: `[0]`.",
+        Shape::Special(Special::Seeds),
+    ));
+    fields.push(field("sweep", "Which settings are varied.", Shape::Special(Special::Sweep)));
+    fields.push(field("table", "What the table shows.", table()));
+    Shape::Map(MapShape {
+        def: "Experiment".to_owned(),
+        doc: "An experiment of reid-run: one run, or a sweep of runs.".to_owned(),
+        fields,
+    })
+}
+
+fn field(name: &str, doc: &str, shape: Shape) -> Field {
+    Field { name: name.to_owned(), doc: doc.to_owned(), shape, required: false, default: None }
+}
+
+fn table() -> Shape {
+    let metrics = names("Metric", "A thing that is measured.", MetricKey::ALL.iter().map(|key| (key.name(), "")));
+    let splits = [
+        (ChooseOn::Validation.name(), "The validation identities."),
+        (ChooseOn::Test.name(), "The test identities; the table then says that it chose on test."),
+    ];
+    let fields = vec![
+        field(
+            "metrics",
+            "Metrics to show, in the order of the columns. Default: `[map, rank1]`.",
+            Shape::List(ListShape { item: Box::new(metrics), min: 1, max: None }),
+        ),
+        field(
+            "choose_on",
+            "Split that the best row is chosen on. Default: `validation` where every run has validation identities, \
+             else `test`.",
+            names("Split", "A split to choose on.", splits.into_iter()),
+        ),
+    ];
+    Shape::Map(MapShape { def: "Table".to_owned(), doc: "What the table shows.".to_owned(), fields })
+}
+
+/// A choice between mere names.
+fn names<'a>(def: &str, doc: &str, names: impl Iterator<Item = (&'a str, &'a str)>) -> Shape {
+    let variants = names.map(|(name, doc)| Variant { name: name.to_owned(), doc: doc.to_owned(), payload: None });
+    Shape::Choice(ChoiceShape {
+        def: def.to_owned(),
+        doc: doc.to_owned(),
+        variants: variants.collect(),
+        presets: Vec::new(),
+    })
+}

@@ -1,0 +1,113 @@
+//! Points of a sweep, their order, names and values.
+
+use reid_experiments::Experiment;
+use serde_json::json;
+
+use super::{BASE, load_text, valid};
+
+fn points(experiment: &Experiment) -> Vec<(String, serde_json::Value)> {
+    let mut points: Vec<_> = experiment.runs.iter().map(|run| (run.point, run)).collect();
+    points.dedup_by_key(|(point, _)| *point);
+    points.into_iter().map(|(_, run)| (run.label.clone(), json!(run.varied))).collect()
+}
+
+#[test]
+fn a_list_mixes_baselines_and_a_grid() {
+    let experiment = valid("ablation.yaml");
+    let ratio = "pretrain.objective.person_mae.mask_ratio";
+    let mae = "pretrain.objective.mae.mask_ratio";
+    let expected = [
+        ("untrained", json!({"pretrain.objective": "none", "protocol": "direct"})),
+        ("none", json!({"pretrain.objective": "none", "protocol": "supervised"})),
+        ("person_mae", json!({"pretrain.objective": "person_mae", "protocol": "supervised", ratio: 0.25})),
+        ("person_mae", json!({"pretrain.objective": "person_mae", "protocol": "supervised", ratio: 0.5})),
+        ("person_mae", json!({"pretrain.objective": "person_mae", "protocol": "supervised", ratio: 0.75})),
+        ("mae", json!({"pretrain.objective": "mae", "protocol": "supervised", mae: 0.6, ratio: 0.6})),
+    ];
+    let found = points(&experiment);
+    let found: Vec<(&str, serde_json::Value)> =
+        found.iter().map(|(label, varied)| (label.as_str(), varied.clone())).collect();
+    assert_eq!(found, expected);
+    assert_eq!(experiment.swept, ["pretrain.objective", "protocol", ratio, mae]);
+    let seeds: Vec<u64> = experiment.runs.iter().map(|run| run.seeds.pretrain).collect();
+    assert_eq!(seeds, [0, 1, 2].repeat(6));
+    assert!(!experiment.nested_seeds);
+}
+
+#[test]
+fn parts_multiply_in_order_and_the_same_point_runs_once() {
+    let experiment = valid("product.yaml");
+    let size = |point: &serde_json::Value| point["backbone.vit.size"].as_str().unwrap().to_owned();
+    let rows: Vec<String> = points(&experiment)
+        .iter()
+        .map(|(label, point)| {
+            let ratio = &point["pretrain.objective.person_mae.mask_ratio"];
+            format!("{label} {} {ratio} {}", size(point), point["protocol"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            "none micro null supervised",
+            "none tiny null supervised",
+            "person_mae micro 0.25 supervised",
+            "person_mae micro 0.25 direct",
+            "person_mae tiny 0.25 supervised",
+            "person_mae micro 0.75 supervised",
+            "person_mae micro 0.75 direct",
+            "person_mae tiny 0.75 supervised",
+        ]
+    );
+    assert!(experiment.nested_seeds);
+    let seeds: Vec<_> = experiment.runs[..4].iter().map(|run| (run.seeds.pretrain, run.seeds.downstream)).collect();
+    assert_eq!(seeds, [(0, 10), (0, 11), (1, 10), (1, 11)]);
+    assert!(experiment.warnings.is_empty());
+}
+
+#[test]
+fn whole_choices_with_the_same_name_are_told_apart() {
+    let sweep = "sweep: {grid: {pretrain.objective: [mae, {mae: {mask_ratio: 0.5}}, none]}}";
+    let experiment = load_text(&format!("{BASE}{sweep}"), &[]).unwrap();
+    let names: Vec<_> = experiment.runs.iter().map(|run| run.varied["pretrain.objective"].clone()).collect();
+    assert_eq!(names, ["mae", "mae {mask_ratio:0.5}", "none"]);
+    let labels: Vec<_> = experiment.runs.iter().map(|run| run.label.as_str()).collect();
+    assert_eq!(labels, ["mae", "mae", "none"]);
+}
+
+#[test]
+fn durations_and_lists_can_be_swept() {
+    let sweep = "sweep:
+  grid:
+    pretrain.objective.person_mae.feature_ramp: [{fraction: 0.1}, {epochs: 3}]
+    backbone.vit.image: [[64, 32], [128, 64]]
+";
+    let experiment = load_text(&format!("{BASE}{sweep}"), &[]).unwrap();
+    assert_eq!(experiment.runs.len(), 4);
+    let varied = &experiment.runs[1].varied;
+    assert_eq!(varied["pretrain.objective.person_mae.feature_ramp"], "fraction");
+    assert_eq!(varied["backbone.vit.image"], json!([128, 64]));
+}
+
+#[test]
+fn a_sweep_may_supply_what_the_file_does_not_say() {
+    let text = BASE.replace("objective: {person_mae: {mask_ratio: 0.5}}, ", "");
+    assert!(load_text(&text, &[]).is_err());
+    let sweep = "sweep: {grid: {pretrain.objective: [none, mae]}}";
+    assert_eq!(load_text(&format!("{text}{sweep}"), &[]).unwrap().runs.len(), 2);
+}
+
+#[test]
+fn exclusions_may_remove_points_that_break_a_rule() {
+    let sweep = "sweep: {grid: {backbone.vit.patch: [8, 16, 24]}, exclude: [{backbone.vit.patch: 24}, {backbone.vit.patch: 16}]}";
+    assert_eq!(load_text(&format!("{BASE}{sweep}"), &[]).unwrap().runs.len(), 1);
+}
+
+#[test]
+fn thousands_of_points_are_quick_and_more_are_refused() {
+    let sweep = |n: usize| {
+        let seeds: Vec<String> = (0..n).map(|i| i.to_string()).collect();
+        format!("{BASE}sweep: {{grid: {{data.synthetic.seed: [{}]}}}}\nseeds: [0, 1]", seeds.join(", "))
+    };
+    assert_eq!(load_text(&sweep(1000), &[]).unwrap().runs.len(), 2000);
+    assert_eq!(super::codes(&load_text(&sweep(5001), &[]).unwrap_err()), ["spec::sweep-too-large"]);
+}
