@@ -38,6 +38,7 @@ mod resolve;
 mod schema;
 mod seeds;
 mod shape;
+pub mod settings;
 pub mod source;
 pub mod spec;
 mod suggest;

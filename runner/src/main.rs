@@ -1,1 +1,17 @@
-fn main() {}
+//! `reid-run`: parse, do, and map what went wrong to an exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use reid_runner::cli::Cli;
+use reid_runner::commands::dispatch;
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            reid_runner::report(&error);
+            error.exit_code().into()
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Machine settings: where things lie and how many threads work. Never science, so that no result
+//! depends on someone's home directory.
+//!
+//! Layers, later wins: defaults, the user's file, `REID_RUN_*` variables, the command line.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::Serialized;
+use serde::{Deserialize, Serialize};
+
+/// Prefix of environment variables that are settings.
+pub const ENV_PREFIX: &str = "REID_RUN_";
+/// Variables with the prefix that belong to other parts of the program.
+const OTHER_VARIABLES: [&str; 3] = ["REID_RUN_BUILD_COMMIT", "REID_RUN_BUILD_DIRTY", "REID_RUN_LOG"];
+
+/// Settings of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Folder of finished stages and results.
+    pub out: PathBuf,
+    /// Folder of rendered data and of what is remembered of checked files.
+    pub cache: PathBuf,
+    /// Threads that compute; 0 for one per processor.
+    pub threads: usize,
+    /// Threads that load pictures while others compute; 0 loads in between.
+    pub workers: usize,
+    /// Where tensors live: `cpu`.
+    pub device: String,
+}
+
+impl Settings {
+    /// Results in `runs`, a cache folder in the user's own, all processors.
+    pub fn defaults(cache: PathBuf) -> Self {
+        Self { out: PathBuf::from("runs"), cache, threads: 0, workers: 1, device: "cpu".to_owned() }
+    }
+}
+
+/// What a layer may say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartialSettings {
+    /// As [`Settings::out`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out: Option<PathBuf>,
+    /// As [`Settings::cache`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<PathBuf>,
+    /// As [`Settings::threads`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// As [`Settings::workers`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<usize>,
+    /// As [`Settings::device`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+}
+
+/// Merges the layers.
+///
+/// # Errors
+/// A text that names the file or variable and the remedy.
+pub fn settings(
+    defaults: &Settings,
+    user_file: &Path,
+    environment: impl Iterator<Item = (String, String)>,
+    command_line: &PartialSettings,
+) -> Result<Settings, String> {
+    let file = match std::fs::read_to_string(user_file) {
+        Ok(text) if text.trim().is_empty() => PartialSettings::default(),
+        Ok(text) => serde_yaml::from_str(&text).map_err(|e| format!("machine settings: {e}: {}", user_file.display()))?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => PartialSettings::default(),
+        Err(e) => return Err(format!("machine settings cannot be read ({e}); mend or remove the file: {}", user_file.display())),
+    };
+    let merged = Figment::new()
+        .merge(Serialized::defaults(defaults))
+        .merge(Serialized::defaults(file))
+        .merge(Serialized::defaults(from_environment(environment)?))
+        .merge(Serialized::defaults(command_line));
+    let settings: Settings = merged.extract().map_err(|e| format!("machine settings: {e}"))?;
+    if settings.device != "cpu" {
+        return Err(format!("device `{}` is not in this build; use `cpu`", settings.device));
+    }
+    Ok(settings)
+}
+
+fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Result<PartialSettings, String> {
+    let known = ["out", "cache", "threads", "workers", "device"];
+    let mut fields = BTreeMap::new();
+    for (name, text) in variables {
+        let Some(field) = name.strip_prefix(ENV_PREFIX).map(str::to_lowercase) else { continue };
+        if OTHER_VARIABLES.contains(&name.as_str()) {
+            continue;
+        }
+        if !known.contains(&field.as_str()) {
+            return Err(format!(
+                "environment variable {name} is no setting; settings are {}; science comes from the spec only",
+                known.map(|k| format!("{ENV_PREFIX}{}", k.to_uppercase())).join(", ")
+            ));
+        }
+        let value = match field.as_str() {
+            "threads" | "workers" => {
+                let number: usize = text.trim().parse().map_err(|_e| format!("environment variable {name} must be a whole number, got {text:?}"))?;
+                serde_json::Value::from(number)
+            }
+            _ => serde_json::Value::from(text),
+        };
+        fields.insert(field, value);
+    }
+    serde_json::from_value(serde_json::to_value(fields).unwrap_or_default()).map_err(|e| format!("environment: {e}"))
+}

@@ -1,0 +1,217 @@
+//! The command line's grammar.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use reid_experiments::settings::PartialSettings;
+
+use crate::progress::{Color, Mode};
+
+/// Pre-train Vision Transformers for person re-identification, compare objectives fairly.
+///
+/// `reid-run SPEC.yaml` plans the experiment, reuses what is done, computes the rest, and prints the
+/// table. Running the same command again resumes, or does nothing.
+#[derive(Debug, Parser)]
+#[command(name = "reid-run", version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done, 1 unexpected error, 2 usage, 3 invalid spec, 4 nothing selected, 5 invalid data, \
+6 store unusable, 75 interrupted and resumable, 100 some runs failed, 130 stopped at once.")]
+pub struct Cli {
+    /// What to do; `run` if absent.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Spec and overrides of `run`.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run an experiment (the same as `reid-run SPEC.yaml`).
+    Run(RunArgs),
+    /// Check a spec: every mistake at once, nothing computed.
+    Check(SpecArgs),
+    /// Show the stages and runs of an experiment, what is done, and what the rest will cost.
+    Plan(PlanArgs),
+    /// Print the resolved spec of every run.
+    Show(SpecArgs),
+    /// Print the JSON Schema of spec files.
+    Schema,
+    /// Print the aggregated table of results.
+    Table(TableArgs),
+    /// Built-in data.
+    #[command(subcommand)]
+    Data(DataCommand),
+}
+
+/// A spec and what overrides it.
+#[derive(Clone, Debug, Args)]
+pub struct SpecArgs {
+    /// Spec file.
+    #[arg(value_name = "SPEC.yaml")]
+    pub spec: PathBuf,
+    /// Overrides: `pretrain.train.lr=3e-4`, `~pretrain.train.clip` takes a field back to its default.
+    #[arg(value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Machine settings and terminal.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Arguments of `run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Spec file.
+    #[arg(value_name = "SPEC.yaml")]
+    pub spec: Option<PathBuf>,
+    /// Overrides: `pretrain.train.lr=3e-4`, `~pretrain.train.clip` takes a field back to its default.
+    #[arg(value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Show the plan and stop.
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Stop at the first failed run; by default the others go on.
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Compute stages again although nothing in their key changed.
+    #[arg(long, value_name = "WHEN")]
+    pub rerun_on: Option<RerunOn>,
+    /// Refuse to run when the spec's repository has uncommitted changes.
+    #[arg(long)]
+    pub require_clean: bool,
+    /// Machine settings and terminal.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// When finished stages are computed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RerunOn {
+    /// When another commit of the program computed them.
+    Code,
+}
+
+/// Arguments of `plan`.
+#[derive(Clone, Debug, Args)]
+pub struct PlanArgs {
+    /// Spec and overrides.
+    #[command(flatten)]
+    pub spec: SpecArgs,
+    /// Every stage on a line of its own.
+    #[arg(long)]
+    pub stages: bool,
+}
+
+/// Arguments of `table`.
+#[derive(Clone, Debug, Args)]
+pub struct TableArgs {
+    /// Spec whose runs are shown; all results of the store if absent.
+    #[arg(value_name = "SPEC.yaml")]
+    pub spec: Option<PathBuf>,
+    /// Overrides that the runs were made with.
+    #[arg(value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Only runs of this experiment.
+    #[arg(long, value_name = "NAME", conflicts_with = "spec")]
+    pub experiment: Option<String>,
+    /// Output format.
+    #[arg(long, value_enum, default_value_t = TableFormat::Table)]
+    pub format: TableFormat,
+    /// Metrics: `map`, `rank1`, `occluded.map`, `seconds`, ...
+    #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
+    pub metrics: Option<Vec<String>>,
+    /// Set of queries of metrics that name none.
+    #[arg(long, default_value = "test", value_parser = ["test", "validation", "occluded"])]
+    pub split: String,
+    /// Fields that name the rows.
+    #[arg(long, value_delimiter = ',', value_name = "FIELD,..")]
+    pub rows: Option<Vec<String>>,
+    /// Field whose values are spread over columns.
+    #[arg(long, value_name = "FIELD")]
+    pub cols: Option<String>,
+    /// Machine settings and terminal.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Output format of tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TableFormat {
+    /// For a terminal.
+    Table,
+    /// GitHub-flavored Markdown.
+    Md,
+    /// Comma-separated values.
+    Csv,
+    /// LaTeX with booktabs.
+    Latex,
+    /// JSON.
+    Json,
+    /// Parquet, to stdout.
+    Parquet,
+}
+
+/// Verbs on data.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Render the built-in data, or audit them.
+    Synth(SynthArgs),
+}
+
+/// Arguments of `data synth`.
+#[derive(Clone, Debug, Args)]
+pub struct SynthArgs {
+    /// Spec whose built-in data, backbone and protocol are taken; the defaults if absent.
+    #[arg(long, value_name = "SPEC.yaml")]
+    pub spec: Option<PathBuf>,
+    /// Overrides of the spec.
+    #[arg(value_name = "KEY=VALUE", requires = "spec")]
+    pub overrides: Vec<String>,
+    /// Write Market-1501 folders of JPEGs here.
+    #[arg(long = "to", alias = "out-dir", value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Print how hard the data are, and for whom; with `--spec`, train `none` on them too.
+    #[arg(long)]
+    pub audit: bool,
+    /// Write a contact sheet (PNG) here.
+    #[arg(long, value_name = "FILE.png")]
+    pub sheet: Option<PathBuf>,
+    /// Machine settings and terminal.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Machine settings and terminal.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Machine and terminal")]
+pub struct Common {
+    /// Folder of stages and results [default: runs; env: `REID_RUN_OUT`].
+    #[arg(short, long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Folder of rendered data [env: `REID_RUN_CACHE`].
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Threads that compute [default: one per processor; env: `REID_RUN_THREADS`].
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Threads that load pictures [default: 1; env: `REID_RUN_WORKERS`].
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// Warnings and results only.
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// How progress is shown.
+    #[arg(long, value_enum, default_value_t = Mode::Auto, value_name = "HOW")]
+    pub progress: Mode,
+    /// When to use color; `NO_COLOR` is obeyed.
+    #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
+}
+
+impl Common {
+    /// The settings that the command line gives.
+    pub fn settings(&self) -> PartialSettings {
+        let Self { out, cache, threads, workers, .. } = self.clone();
+        PartialSettings { out, cache, threads, workers, device: None }
+    }
+}

@@ -1,0 +1,26 @@
+//! `check` and `show`.
+
+use super::{Setup, print};
+use crate::cli::SpecArgs;
+use crate::exit::RunError;
+
+/// Reads the spec and says what it asks for.
+pub(super) fn check(args: &SpecArgs) -> Result<(), RunError> {
+    let setup = Setup::new(&args.common)?;
+    let experiment = setup.load(&args.spec, &args.overrides, args.common.color)?;
+    let points = experiment.runs.iter().map(|run| run.point).max().map_or(0, |last| last + 1);
+    let runs = experiment.runs.len();
+    print(format!("{}: ok, {points} sweep point(s), {runs} run(s)\n", experiment.name).as_bytes())
+}
+
+/// Prints each run's resolved spec as one YAML document.
+pub(super) fn show(args: &SpecArgs) -> Result<(), RunError> {
+    let setup = Setup::new(&args.common)?;
+    let experiment = setup.load(&args.spec, &args.overrides, args.common.color)?;
+    for run in &experiment.runs {
+        let header = format!("--- # {} pretrain seed {}, downstream seed {}\n", run.label, run.seeds.pretrain, run.seeds.downstream);
+        print(header.as_bytes())?;
+        print(run.to_yaml().as_bytes())?;
+    }
+    Ok(())
+}

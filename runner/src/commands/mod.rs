@@ -1,0 +1,99 @@
+//! One verb per file; here what they share.
+
+mod check;
+mod data;
+mod plan;
+mod run;
+mod table;
+
+use std::io::IsTerminal;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use reid_experiments::settings::{Settings, settings};
+use reid_experiments::{Experiment, Issues};
+
+use crate::cli::{Cli, Command, Common, DataCommand};
+use crate::exit::RunError;
+use crate::progress::{Color, Mode, Options, Progress};
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// Whatever the verb's work meets, with the exit code that it leads to.
+pub fn dispatch(cli: Cli) -> Result<(), RunError> {
+    match cli.command {
+        None => run::run(&cli.run),
+        Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Check(args)) => check::check(&args),
+        Some(Command::Show(args)) => check::show(&args),
+        Some(Command::Plan(args)) => plan::plan(&args),
+        Some(Command::Schema) => schema(),
+        Some(Command::Table(args)) => table::table(&args),
+        Some(Command::Data(DataCommand::Synth(args))) => data::synth(&args),
+    }
+}
+
+/// What most verbs begin with.
+struct Setup {
+    settings: Settings,
+    progress: Progress,
+}
+
+impl Setup {
+    fn new(common: &Common) -> Result<Self, RunError> {
+        let defaults = Settings::defaults(user_folder("XDG_CACHE_HOME", ".cache"));
+        let user_file = user_folder("XDG_CONFIG_HOME", ".config").join("config.yaml");
+        // Names or values that are not Unicode cannot be settings.
+        let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        let settings = settings(&defaults, &user_file, environment, &common.settings()).map_err(RunError::Usage)?;
+        if settings.threads > 0 {
+            // Fails only if the pool exists already, and then it has the right size: one process, one setting.
+            let _ = rayon::ThreadPoolBuilder::new().num_threads(settings.threads).build_global();
+        }
+        let mode = if common.quiet { Mode::Quiet } else { common.progress };
+        let options = Options { mode, color: common.color, ..Options::default() };
+        Ok(Self { settings, progress: Progress::to_stderr(options) })
+    }
+
+    /// Reads a spec; its warnings go to the terminal.
+    fn load(&self, spec: &Path, overrides: &[String], color: Color) -> Result<Experiment, RunError> {
+        let rendered = |issues: &Issues| issues.render(use_color(color, std::io::stderr().is_terminal()));
+        let experiment = reid_experiments::load(spec, overrides).map_err(|issues| RunError::Spec(rendered(&issues)))?;
+        for warning in &experiment.warnings {
+            self.progress.line(warning.render(use_color(color, std::io::stderr().is_terminal())));
+        }
+        Ok(experiment)
+    }
+}
+
+/// `$VARIABLE/reid-run`, or `~/<fallback>/reid-run`.
+fn user_folder(variable: &str, fallback: &str) -> PathBuf {
+    let set = std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || std::env::home_dir().unwrap_or_else(std::env::temp_dir).join(fallback);
+    set.unwrap_or_else(home).join("reid-run")
+}
+
+/// Whether to color output that goes to a terminal or not.
+fn use_color(color: Color, terminal: bool) -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => !set("NO_COLOR") && (terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb") || set("CLICOLOR_FORCE") || set("FORCE_COLOR")),
+    }
+}
+
+/// Writes a result to stdout. A reader that has gone away is no error.
+fn print(bytes: &[u8]) -> Result<(), RunError> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(RunError::Unexpected(format!("writing to stdout: {e}"))),
+        _ => Ok(()),
+    }
+}
+
+fn schema() -> Result<(), RunError> {
+    let text = serde_json::to_string_pretty(&reid_experiments::schema()).map_err(|e| RunError::Unexpected(e.to_string()))?;
+    print(format!("{text}\n").as_bytes())
+}

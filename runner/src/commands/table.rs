@@ -1,0 +1,83 @@
+//! `table`, and the table at the end of a run.
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+
+use reid_experiments::{ChooseOn as SpecChooseOn, Experiment};
+use reid_results::{ChooseOn, Format, TableOptions, export, read, tabulate};
+
+use super::{Setup, print, use_color};
+use crate::cli::{Common, TableArgs, TableFormat};
+use crate::engine::{Datasets, Plan};
+use crate::exit::RunError;
+use crate::store::Store;
+
+/// The table at the end of a run.
+pub(super) struct RunTable<'a> {
+    pub(super) experiment: &'a Experiment,
+    pub(super) ids: BTreeSet<String>,
+    pub(super) common: &'a Common,
+    pub(super) command: String,
+}
+
+pub(super) fn print_table(store: &Store, shown: &RunTable) -> Result<(), RunError> {
+    let options = TableOptions {
+        runs: Some(shown.ids.clone()),
+        metrics: shown.experiment.table.metrics.clone(),
+        choose_on: choose_on(shown.experiment),
+        command: Some(shown.command.clone()),
+        ..terminal_options(shown.common)
+    };
+    let frames = read(&store.results())?;
+    print(&export(&tabulate(&frames, &options)?, &options)?)
+}
+
+pub(super) fn table(args: &TableArgs) -> Result<(), RunError> {
+    let setup = Setup::new(&args.common)?;
+    let Some(store) = Store::open_existing(&setup.settings.out)? else {
+        let out = setup.settings.out.display();
+        return Err(RunError::NothingSelected(format!("no results; run a spec first, or name their folder with --out: {out}")));
+    };
+    let mut options = TableOptions { split: args.split.clone(), experiment: args.experiment.clone(), ..terminal_options(&args.common) };
+    if let Some(spec) = &args.spec {
+        let experiment = setup.load(spec, &args.overrides, args.common.color)?;
+        let base = experiment.path.parent().map(std::path::Path::to_owned).unwrap_or_default();
+        let mut datasets = Datasets::new(&base, &setup.settings.cache, setup.settings.threads, &setup.progress);
+        let plan = Plan::new(&experiment, &mut datasets)?;
+        options.runs = Some(plan.runs.iter().map(|run| run.id.clone()).collect());
+        options.metrics.clone_from(&experiment.table.metrics);
+        options.choose_on = choose_on(&experiment);
+    }
+    if let Some(metrics) = &args.metrics {
+        options.metrics.clone_from(metrics);
+    }
+    options.rows.clone_from(&args.rows);
+    options.cols.clone_from(&args.cols);
+    options.command = Some(std::env::args().collect::<Vec<_>>().join(" "));
+    options.format = match args.format {
+        TableFormat::Table => Format::Terminal,
+        TableFormat::Md => Format::Markdown,
+        TableFormat::Csv => Format::Csv,
+        TableFormat::Latex => Format::Latex,
+        TableFormat::Json => Format::Json,
+        TableFormat::Parquet => Format::Parquet,
+    };
+    let frames = read(&store.results())?;
+    print(&export(&tabulate(&frames, &options)?, &options)?)
+}
+
+fn choose_on(experiment: &Experiment) -> ChooseOn {
+    match experiment.table.choose_on {
+        SpecChooseOn::Validation => ChooseOn::Validation,
+        SpecChooseOn::Test => ChooseOn::Test,
+    }
+}
+
+/// Width, color and characters of the terminal that stdout is; 80 columns where it is none.
+fn terminal_options(common: &Common) -> TableOptions {
+    let terminal = std::io::stdout().is_terminal();
+    let width = if terminal { console::Term::stdout().size_checked().map_or(80, |(_, width)| usize::from(width)) } else { 80 };
+    let utf8 = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    let ascii = terminal && utf8.is_some_and(|locale| !locale.to_lowercase().replace('-', "").contains("utf8"));
+    TableOptions { width: Some(width), color: use_color(common.color, terminal), ascii, ..TableOptions::default() }
+}
