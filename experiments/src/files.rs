@@ -126,7 +126,7 @@ impl Chain<'_> {
             Ok(text) => Some(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
             Err(error) => {
                 let valid = error.utf8_error().valid_up_to();
-                let line = error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count() + 1;
+                let line = error.as_bytes()[..valid].split(|&byte| byte == b'\n').count();
                 let message = format!("line {line} is not UTF-8");
                 self.fail(asked, path, "spec::encoding", &message, "save the file as UTF-8");
                 None

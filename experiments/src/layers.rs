@@ -53,7 +53,9 @@ fn replace(lower: &mut Node, upper: &Node, shape: &Shape) {
 fn forget_deletions(node: &mut Node) {
     if let Kind::Map(fields) = &mut node.kind {
         fields.retain(|(_, node)| !matches!(node.kind, Kind::Delete));
-        fields.iter_mut().for_each(|(_, node)| forget_deletions(node));
+        for (_, node) in fields {
+            forget_deletions(node);
+        }
     }
 }
 

@@ -120,7 +120,9 @@ impl Loader<'_> {
         resolve::expand(&mut base, file_shape());
         if let Ok(run) = resolve::extract(&base) {
             bad.extend(supplied);
-            resolve::cross_check(&run, &base, &bad).into_iter().for_each(|issue| self.issues.push(issue));
+            for issue in resolve::cross_check(&run, &base, &bad) {
+                self.issues.push(issue);
+            }
         }
     }
 
@@ -143,8 +145,9 @@ impl Loader<'_> {
             if is_excluded(&point, sweep, &mut used) {
                 continue;
             }
-            let found = resolve::cross_check(&point.spec, &point.expanded, &[]);
-            found.into_iter().for_each(|issue| self.issues.push(issue));
+            for issue in resolve::cross_check(&point.spec, &point.expanded, &[]) {
+                self.issues.push(issue);
+            }
             match known.get(&crate::canonical(&point.json)).map(|&first| &resolved[first]) {
                 None => {
                     known.insert(crate::canonical(&point.json), resolved.len());

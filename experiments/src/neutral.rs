@@ -37,7 +37,11 @@ fn drop_below(value: &mut Json, path: &mut Vec<String>, neutral: &[Neutral]) {
                 !is_neutral
             });
         }
-        Json::Array(items) => items.iter_mut().for_each(|item| drop_below(item, path, neutral)),
+        Json::Array(items) => {
+            for item in items {
+                drop_below(item, path, neutral);
+            }
+        }
         _ => {}
     }
 }

@@ -54,7 +54,7 @@ pub const PRESETS: &[Preset] = &[
     },
 ];
 
-/// MAE as a case of PersonMAE.
+/// MAE as a case of `person_mae`.
 fn mae() -> PersonMaeSpec {
     let default = PersonMaeSpec::default();
     PersonMaeSpec {

@@ -1,6 +1,6 @@
 //! From a merged tree to a run with nothing optional.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
@@ -46,7 +46,9 @@ pub(crate) fn expand(node: &mut Node, shape: &Shape) {
         }
         Shape::List(list) => {
             if let Kind::List(items) = &mut node.kind {
-                items.iter_mut().for_each(|item| expand(item, &list.item));
+                for item in items {
+                    expand(item, &list.item);
+                }
             }
         }
         Shape::Number(number) => {
@@ -96,9 +98,9 @@ fn put_under(node: &mut Node, values: &Json, origin: Origin, shape: &Shape) {
 pub(crate) fn extract(tree: &Node) -> Result<RunSpec, String> {
     let mut json = tree.to_json();
     if let Some(fields) = json.as_object_mut() {
-        NOT_RUN.iter().for_each(|name| {
-            fields.remove(*name);
-        });
+        for name in NOT_RUN {
+            fields.remove(name);
+        }
     }
     serde_json::from_value(json).map_err(|error| error.to_string())
 }
@@ -260,10 +262,10 @@ pub(crate) fn varied(points: &[(&Json, &Node)], paths: &[Path]) -> Vec<BTreeMap<
         let below = paths.iter().filter_map(|other| other.strip_prefix(path.as_slice()));
         let apart: Vec<&[String]> = below.filter(|rest| !rest.is_empty()).collect();
         let found: Vec<_> = points.iter().map(|(resolved, written)| look_up(resolved, written, path)).collect();
-        let mut names: BTreeMap<&str, BTreeMap<String, ()>> = BTreeMap::new();
+        let mut names: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         for found in found.iter().flatten() {
             if let (Some(name), Some(full)) = (&found.name, found.full_name(&apart)) {
-                names.entry(name).or_default().insert(full, ());
+                names.entry(name).or_default().insert(full);
             }
         }
         for (varied, found) in all.iter_mut().zip(&found) {

@@ -13,10 +13,9 @@ pub fn schema() -> Json {
     let mut writer = Writer::default();
     let mut schema = writer.map(file);
     writer.sweep(file);
-    let root = schema.as_object_mut().expect("a map's schema is an object");
-    root.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
-    root.insert("title".to_owned(), json!("reid-run experiment"));
-    root.insert("$defs".to_owned(), Json::Object(writer.defs));
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!("reid-run experiment");
+    schema["$defs"] = Json::Object(writer.defs);
     schema
 }
 
@@ -158,7 +157,7 @@ impl Writer {
             "items": {"$ref": "#/$defs/Settings", "minProperties": 1, "unevaluatedProperties": false},
         });
         let sweep = json!({
-            "type": "object", "additionalProperties": false,
+            "type": "object", "additionalProperties": false, "minProperties": 1,
             "properties": {
                 "grid": described("Every combination of the listed values; the first field changes slowest.", reference("Axes")),
                 "zip": described("Lists of equal length, walked together.", reference("Axes")),

@@ -21,13 +21,13 @@ pub(crate) fn read(node: Option<&Node>, issues: &mut Issues) -> (Vec<Seeds>, boo
         let issue = Issue::error("spec::unknown-key", format!("unknown key `{}` in `seeds`", shorten(name)));
         issues.push(issue.at(part.key_mark(), "").help(suggest::help(name, &PARTS)));
     }
-    let [pretrain, downstream] = PARTS.map(|name| match node.get(name) {
-        Some(part) => list(part, &format!("seeds.{name}"), issues),
-        None => {
-            let issue = Issue::error("spec::missing-field", format!("`seeds.{name}` is missing"));
-            issues.push(issue.at(node.key_mark(), "").help("write `seeds: {pretrain: [0, 1], downstream: [0, 1]}`"));
-            Vec::new()
+    let [pretrain, downstream] = PARTS.map(|name| {
+        if let Some(part) = node.get(name) {
+            return list(part, &format!("seeds.{name}"), issues);
         }
+        let issue = Issue::error("spec::missing-field", format!("`seeds.{name}` is missing"));
+        issues.push(issue.at(node.key_mark(), "").help("write `seeds: {pretrain: [0, 1], downstream: [0, 1]}`"));
+        Vec::new()
     });
     let nested =
         pretrain.iter().flat_map(|&pretrain| downstream.iter().map(move |&downstream| Seeds { pretrain, downstream }));

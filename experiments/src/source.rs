@@ -21,7 +21,7 @@ impl Source {
     /// 1-based line of a byte offset.
     pub fn line(&self, offset: usize) -> usize {
         let end = offset.min(self.text.len());
-        self.text.as_bytes()[..end].iter().filter(|&&byte| byte == b'\n').count() + 1
+        self.text.as_bytes()[..end].split(|&byte| byte == b'\n').count()
     }
 }
 

@@ -154,6 +154,9 @@ impl<'a> Walk<'a> {
         if !value.is_finite() {
             let message = format!("`{path}` is {}, which is no number to work with", node.what());
             self.report(node.label(Issue::error("spec::out-of-range", message), "").help("write a finite number"));
+        } else if number.whole && value > 0.0 && !fits_64_bits(node) {
+            let message = format!("`{path}` is {}, but must be below 2^64", node.what());
+            self.report(node.label(Issue::error("spec::out-of-range", message), "").help("write a smaller number"));
         } else if number.whole && value.fract() != 0.0 {
             let message = format!("`{path}` is {value}, but must be a whole number");
             let issue = node.label(Issue::error("spec::wrong-type", message), "");
@@ -213,6 +216,17 @@ impl<'a> Walk<'a> {
 
     fn last(&self) -> &str {
         self.path.iter().rev().find(|key| key.parse::<usize>().is_err()).map_or("key", String::as_str)
+    }
+}
+
+/// Whether a whole number is one of the machine's.
+fn fits_64_bits(node: &Node) -> bool {
+    /// 2^64, the first float that is too large.
+    const END: f64 = 18_446_744_073_709_551_616.0;
+    match node.kind {
+        Kind::Int(int) => u64::try_from(int).is_ok(),
+        Kind::Float(float) => float < END,
+        _ => false,
     }
 }
 

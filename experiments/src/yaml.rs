@@ -44,7 +44,7 @@ pub(crate) fn parse(source: &Arc<Source>, from: usize, issues: &mut Issues) -> O
         }
     }
     let root = builder.root?;
-    if issues.0.len() == known {
+    if issues.0.len() == known && !has_huge(&root) {
         agree(text, &root, issues);
     }
     Some(root)
@@ -78,6 +78,16 @@ fn agree(text: &str, root: &Node, issues: &mut Issues) {
             .at(root.mark(), "")
             .help("write keys as plain words, and quote text that has special characters");
         issues.push(issue);
+    }
+}
+
+/// Whether a whole number of the tree is beyond 64 bits, where `serde_yaml` stops; ranges refuse it later.
+fn has_huge(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Int(int) => u64::try_from(*int).is_err() && i64::try_from(*int).is_err(),
+        Kind::List(items) => items.iter().any(has_huge),
+        Kind::Map(fields) => fields.iter().any(|(_, node)| has_huge(node)),
+        _ => false,
     }
 }
 
@@ -126,7 +136,8 @@ fn kind_of(value: &serde_yaml::Value) -> Option<Kind> {
 /// What a plain scalar is.
 fn plain(text: &str) -> Kind {
     let value = serde_yaml::from_str::<serde_yaml::Value>(text).ok();
-    value.as_ref().and_then(kind_of).unwrap_or_else(|| Kind::Text(text.to_owned()))
+    let huge = || text.parse::<i128>().ok().map(Kind::Int);
+    value.as_ref().map_or_else(huge, kind_of).unwrap_or_else(|| Kind::Text(text.to_owned()))
 }
 
 /// A container that is being filled.

@@ -69,7 +69,7 @@ pub(crate) fn has_validation(run: &RunSpec) -> bool {
     data::has_validation(run)
 }
 
-/// Path of PersonMAE's fields.
+/// Path of the fields of `person_mae`.
 const PERSON_MAE: &str = "pretrain.objective.person_mae";
 
 /// Path of the supervised protocol's fields.

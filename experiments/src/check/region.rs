@@ -1,4 +1,4 @@
-//! What needs RegionB to be RegionA.
+//! What needs both regions to be the same crop.
 
 use reid_objectives::person_mae::spec::{DecoderKind, LossOn, Region};
 

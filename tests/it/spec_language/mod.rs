@@ -1,5 +1,8 @@
 //! Tests of the spec language.
 
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![expect(clippy::float_cmp, reason = "a spec's numbers are read exactly")]
+
 mod canonical;
 mod fixtures;
 mod overrides;

@@ -122,3 +122,15 @@ fn scalars_mean_what_serde_yaml_says() {
     }
     assert_eq!(super::load_text(&format!("name: no\n{}", super::BASE), &[]).unwrap().name, "no");
 }
+
+#[test]
+fn whole_numbers_end_where_the_machine_ends() {
+    let load = |seed: &str| super::load_text(super::BASE, &[&format!("data.synthetic.seed={seed}")]);
+    for seed in ["18446744073709551615", "1.0e19", "0"] {
+        assert!(load(seed).is_ok(), "{seed}");
+    }
+    for seed in ["18446744073709551616", "1e30", "-1", ".nan"] {
+        let issues = load(seed).unwrap_err();
+        assert!(super::codes(&issues)[0] == "spec::out-of-range", "{seed}: {issues}");
+    }
+}

@@ -101,3 +101,13 @@ fn exclusions_may_remove_points_that_break_a_rule() {
     let sweep = "sweep: {grid: {backbone.vit.patch: [8, 16, 24]}, exclude: [{backbone.vit.patch: 24}, {backbone.vit.patch: 16}]}";
     assert_eq!(load_text(&format!("{BASE}{sweep}"), &[]).unwrap().runs.len(), 1);
 }
+
+#[test]
+fn thousands_of_points_are_quick_and_more_are_refused() {
+    let sweep = |n: usize| {
+        let seeds: Vec<String> = (0..n).map(|i| i.to_string()).collect();
+        format!("{BASE}sweep: {{grid: {{data.synthetic.seed: [{}]}}}}\nseeds: [0, 1]", seeds.join(", "))
+    };
+    assert_eq!(load_text(&sweep(1000), &[]).unwrap().runs.len(), 2000);
+    assert_eq!(super::codes(&load_text(&sweep(5001), &[]).unwrap_err()), ["spec::sweep-too-large"]);
+}
