@@ -204,7 +204,7 @@ fn entries(node: &Node, issues: &mut Issues) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
         if !matches!(item.kind, Kind::Map(_)) {
-            wrong(item, "an entry of sweep.list", "a map", help, issues);
+            wrong(item, &format!("sweep.list.{i}"), "a map", help, issues);
             continue;
         }
         let text = crate::canonical(&item.to_json());
@@ -260,11 +260,11 @@ fn exclusions(node: &Node, issues: &mut Issues) -> Vec<Exclusion> {
         empty(node, "sweep.exclude", "write at least one entry, or leave `exclude` out", issues);
     }
     let mut exclusions = Vec::with_capacity(items.len());
-    for item in items {
+    for (i, item) in items.iter().enumerate() {
         if matches!(&item.kind, Kind::Map(fields) if !fields.is_empty()) {
             exclusions.push(Exclusion { settings: settings(item, &[], issues), place: item.mark() });
         } else {
-            wrong(item, "an entry of sweep.exclude", "a map with at least one field", help, issues);
+            wrong(item, &format!("sweep.exclude.{i}"), "a map with at least one field", help, issues);
         }
     }
     exclusions

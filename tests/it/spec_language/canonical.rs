@@ -99,6 +99,10 @@ proptest! {
     fn numbers_of_one_value_are_one(int in -(1_i64 << 53)..(1_i64 << 53)) {
         prop_assert_eq!(canonical(&json!(int)), canonical(&json!(int as f64)));
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn key_order_comments_and_number_forms_do_not_change_the_hash(

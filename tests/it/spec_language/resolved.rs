@@ -129,7 +129,7 @@ fn whole_numbers_end_where_the_machine_ends() {
     for seed in ["18446744073709551615", "1.0e19", "0"] {
         assert!(load(seed).is_ok(), "{seed}");
     }
-    for seed in ["18446744073709551616", "1e30", "-1", "1e400", ".nan"] {
+    for seed in ["18446744073709551616", "1e30", "-1", ".nan"] {
         let issues = load(seed).unwrap_err();
         assert!(super::codes(&issues)[0] == "spec::out-of-range", "{seed}: {issues}");
     }
