@@ -1,8 +1,8 @@
 //! How numbers are shown to people.
 //!
-//! The rule: `mean ± std (n)`; fractions in per cent. The digits after the point are chosen so that the standard
+//! The rule: `mean ± std (n)`; fractions in per cent, bytes in MiB. The digits after the point are chosen so that the standard
 //! deviation shows its two leading significant digits, but at most as many as the unit's cap: per cent 2, plain
-//! numbers 4, seconds 1, counts and bytes 0. With one seed there is no deviation to choose by: `mean (1)` has one
+//! numbers 4, seconds 1, counts and MiB 0. With one seed there is no deviation to choose by: `mean (1)` has one
 //! digit after the point in per cent, and the cap elsewhere. A deviation of exactly 0 shows the cap. The same
 //! holds where the deviation is undefined.
 
@@ -64,7 +64,8 @@ pub fn cell(summary: &Summary, unit: Unit, signs: Signs) -> String {
 fn scale(unit: Unit) -> f64 {
     match unit {
         Unit::Fraction => 100.0,
-        Unit::Plain | Unit::Seconds | Unit::Count | Unit::Bytes => 1.0,
+        Unit::Bytes => 1.0 / f64::from(1 << 20),
+        Unit::Plain | Unit::Seconds | Unit::Count => 1.0,
     }
 }
 

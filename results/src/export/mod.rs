@@ -57,7 +57,7 @@ fn headings(table: &Table) -> (Vec<String>, Vec<String>) {
 fn heading(column: &TableColumn, all: &[TableColumn]) -> String {
     let unit = match column.unit {
         Unit::Fraction => " %",
-        Unit::Bytes => " [B]",
+        Unit::Bytes => " MiB",
         Unit::Seconds | Unit::Plain | Unit::Count => "",
     };
     let Some((field, value)) = &column.over else { return clean(&format!("{}{unit}", column.title)) };

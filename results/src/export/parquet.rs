@@ -1,6 +1,6 @@
 //! Parquet for data frames: one row per table row, stored values.
 
-use polars::prelude::{Column, DataFrame};
+use polars::prelude::{Column, DataFrame, ParquetCompression};
 use serde_json::json;
 
 use super::{Exporter, is_best, machine_name, provenance};
@@ -36,7 +36,7 @@ impl Exporter for Parquet {
         }
         let mut frame =
             DataFrame::new(table.rows.len(), columns).map_err(ResultsError::internal("collecting the table"))?;
-        to_parquet(&mut frame, metadata(table))
+        to_parquet(&mut frame, ParquetCompression::Zstd(None), metadata(table))
     }
 }
 

@@ -14,8 +14,11 @@ use crate::table::Table;
 /// Width where none is known.
 pub(super) const DEFAULT_WIDTH: usize = 80;
 
-/// Space around the content of a column.
-const PADDING: usize = 2;
+/// Space between columns: the separator and the padding before it.
+const GAP: usize = 2;
+
+/// Padding on the right of a column.
+const PADDING: usize = GAP - 1;
 
 /// Least width of a field's content.
 const MIN_FIELD: usize = 4;
@@ -34,46 +37,31 @@ impl Exporter for Terminal {
     fn export(&self, table: &Table) -> Result<Vec<u8>> {
         let signs = if self.ascii { Signs::ASCII } else { Signs::UNICODE };
         let (field_heads, column_heads) = headings(table);
+        let heads: Vec<String> = field_heads.iter().chain(&column_heads).map(|head| signs.translate(head)).collect();
         let rows = body(table, signs);
-        let widths = |at: usize| rows.iter().map(move |(_, cells)| shown(&cells[at]).chars().count());
-        let column_widths: Vec<usize> = column_heads
-            .iter()
-            .enumerate()
-            .map(|(at, head)| widths(at).chain(head.split(' ').map(|word| word.chars().count())).max().unwrap_or(0))
-            .collect();
-        let natural: Vec<usize> = field_heads
-            .iter()
-            .enumerate()
-            .map(|(at, head)| {
-                rows.iter()
-                    .map(|(fields, _)| &fields[at])
-                    .chain([head])
-                    .map(|text| text.chars().count())
-                    .max()
-                    .unwrap_or(0)
-            })
-            .collect();
-        let widest = column_widths.iter().max().map_or(0, |width| width + PADDING);
-        let field_widths = shrink(natural, self.width.saturating_sub(widest));
-        let used: usize = field_widths.iter().map(|width| width + PADDING).sum();
+        let (field_heads, column_heads) = heads.split_at(field_heads.len());
+
+        let of_field = |(at, head): (usize, &String)| longest(rows.iter().map(|(fields, _)| &fields[at]).chain([head]));
+        let of_column = |(at, head): (usize, &String)| {
+            // A heading may wrap between words, a number may not.
+            let words: Vec<String> = head.split(' ').map(str::to_owned).collect();
+            let cells: Vec<String> = rows.iter().map(|(_, cells)| shown(&cells[at])).collect();
+            longest(cells.iter().chain(&words))
+        };
+        let column_widths: Vec<usize> = column_heads.iter().enumerate().map(of_column).collect();
+        let room = field_room(&column_widths, self.width);
+        let field_widths = shrink(field_heads.iter().enumerate().map(of_field).collect(), room);
+        let used: usize = field_widths.iter().map(|width| width + GAP).sum();
 
         let mut out = String::new();
         for block in blocks(&column_widths, self.width.saturating_sub(used)) {
             let mut text = self.frame();
-            let heads = field_heads.iter().chain(&column_heads[block.clone()]);
-            text.set_header(heads.map(|head| signs.translate(head)));
+            text.set_header(field_heads.iter().chain(&column_heads[block.clone()]));
             for (fields, cells) in &rows {
                 let names = fields.iter().map(comfy_table::Cell::new);
                 text.add_row(names.chain(cells[block.clone()].iter().map(|cell| self.cell(cell))));
             }
-            for (at, width) in field_widths.iter().chain(&column_widths[block.clone()]).enumerate() {
-                if let Some(column) = text.column_mut(at) {
-                    column.set_constraint(ColumnConstraint::Absolute(Width::Fixed((width + PADDING) as u16)));
-                    if at >= field_widths.len() {
-                        column.set_cell_alignment(CellAlignment::Right);
-                    }
-                }
-            }
+            arrange(&mut text, &field_widths, &column_widths[block]);
             out.push_str(&text.trim_fmt());
             out.push('\n');
         }
@@ -109,13 +97,40 @@ impl Terminal {
     }
 }
 
+/// Fixes widths and sides: fields to the left, numbers to the right, a gap between columns and none outside.
+fn arrange(text: &mut Text, field_widths: &[usize], column_widths: &[usize]) {
+    let last = (field_widths.len() + column_widths.len()).saturating_sub(1);
+    for (at, width) in field_widths.iter().chain(column_widths).enumerate() {
+        if let Some(column) = text.column_mut(at) {
+            let padding = if at == last { 0 } else { PADDING };
+            column.set_padding((0, padding as u16));
+            column.set_constraint(ColumnConstraint::Absolute(Width::Fixed((width + padding) as u16)));
+            if at >= field_widths.len() {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+    }
+}
+
+fn longest<'a>(texts: impl Iterator<Item = &'a String>) -> usize {
+    texts.map(|text| text.chars().count()).max().unwrap_or(0)
+}
+
 fn shown(cell: &Cell) -> String {
     if cell.best { format!("{}*", cell.text) } else { cell.text.clone() }
 }
 
-/// Narrows the widest fields, one character at a time, until all fit into `room` with their padding.
+/// Width that the fields may take: what the columns leave, or half if they leave less, but never so much that a
+/// column has no room beside them.
+fn field_room(column_widths: &[usize], width: usize) -> usize {
+    let all: usize = column_widths.iter().map(|width| width + GAP).sum();
+    let widest = column_widths.iter().max().copied().unwrap_or(0);
+    width.saturating_sub(all).max(width / 2).min(width.saturating_sub(widest))
+}
+
+/// Narrows the widest fields, one character at a time, until all fit into `room` with the gaps behind them.
 fn shrink(mut widths: Vec<usize>, room: usize) -> Vec<usize> {
-    while widths.iter().map(|width| width + PADDING).sum::<usize>() > room {
+    while widths.iter().map(|width| width + GAP).sum::<usize>() > room {
         match widths.iter_mut().max() {
             Some(widest) if *widest > MIN_FIELD => *widest -= 1,
             _ => break,
@@ -129,11 +144,11 @@ fn blocks(widths: &[usize], room: usize) -> Vec<std::ops::Range<usize>> {
     let mut blocks = Vec::new();
     let (mut start, mut used) = (0, 0);
     for (at, width) in widths.iter().enumerate() {
-        if at > start && used + width + PADDING > room {
+        if at > start && used + width > room {
             blocks.push(start..at);
             (start, used) = (at, 0);
         }
-        used += width + PADDING;
+        used += width + GAP;
     }
     blocks.push(start..widths.len());
     blocks

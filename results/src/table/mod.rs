@@ -127,7 +127,8 @@ pub fn tabulate(frames: &Frames, options: &TableOptions) -> Result<Table> {
         // Different protocols are not comparable, even where the user lays them side by side.
         column.verdict = if protocols > 1 { None } else { significance::rank(&samples, column.direction) };
     }
-    let mut notes = notes::Notes::new(&runs, &groups, &grid, &fields, options);
+    let notes =
+        notes::Notes { runs: &runs, groups: &groups, grid: &grid, fields: &fields, over: over.as_ref(), options };
     let lines = notes.compose(&columns, &mut rows, selection.superseded);
     let commits = notes::computed_commits(&runs);
     Ok(Table { fields, columns, rows, notes: lines, commits, command: options.command.clone() })
@@ -160,7 +161,7 @@ fn metric_columns(runs: &DataFrame, options: &TableOptions) -> Result<Vec<TableC
             } else if known.contains(&name.as_str()) {
                 Ok(metric_column(name))
             } else if let Some(def) = schema::run_column(name).filter(|def| def.unit != Unit::Plain) {
-                let title = def.name.replace('_', " ");
+                let title = def.name.trim_end_matches("_bytes").replace('_', " ");
                 let (unit, direction) = (def.unit, def.direction);
                 Ok(TableColumn { column: name.clone(), title, unit, direction, over: None, verdict: None })
             } else {

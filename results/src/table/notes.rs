@@ -19,26 +19,17 @@ const COMMIT_DIGITS: usize = 7;
 
 /// What the notes are drawn from.
 pub(super) struct Notes<'a> {
-    runs: &'a DataFrame,
-    groups: &'a [Group],
-    grid: &'a Grid,
-    fields: &'a [Field],
-    options: &'a TableOptions,
+    pub(super) runs: &'a DataFrame,
+    pub(super) groups: &'a [Group],
+    pub(super) grid: &'a Grid,
+    pub(super) fields: &'a [Field],
+    pub(super) over: Option<&'a Field>,
+    pub(super) options: &'a TableOptions,
 }
 
 impl<'a> Notes<'a> {
-    pub(super) fn new(
-        runs: &'a DataFrame,
-        groups: &'a [Group],
-        grid: &'a Grid,
-        fields: &'a [Field],
-        options: &'a TableOptions,
-    ) -> Self {
-        Self { runs, groups, grid, fields, options }
-    }
-
     /// All notes, the gravest first; marks the rows that they speak of.
-    pub(super) fn compose(&mut self, columns: &[TableColumn], rows: &mut [TableRow], superseded: usize) -> Vec<String> {
+    pub(super) fn compose(&self, columns: &[TableColumn], rows: &mut [TableRow], superseded: usize) -> Vec<String> {
         let mut notes = Vec::new();
         if self.any_flag("synthetic") {
             notes.push("built-in synthetic data; does not rank methods on real images".to_owned());
@@ -147,31 +138,47 @@ impl<'a> Notes<'a> {
         if self.options.choose_on == ChooseOn::Test {
             return vec!["the best row was picked on test".to_owned()];
         }
+        let width = self.grid.overs.len();
+        let rivals = |over: usize| self.cells().filter(|(_, at, _)| *at == over).count();
         let mut notes = Vec::new();
-        for (over, value) in self.grid.overs.iter().enumerate() {
-            let candidates = self.cells().filter(|(_, at, _)| *at == over);
-            let picked = candidates
-                .filter_map(|(row, _, group)| {
-                    let [.., validation, test] = group.summaries.as_slice() else { return None };
-                    validation.mean.filter(|mean| mean.is_finite()).map(|mean| (mean, row, validation, test))
-                })
-                // Of equal means the upper row is taken: `max_by` would take the last.
-                .reduce(|best, next| if next.0 > best.0 { next } else { best });
-            let Some((_, row, validation, test)) = picked else { continue };
-            rows[row].chosen = true;
-            let show = |summary: &Summary| format::cell(summary, Unit::Fraction, Signs::UNICODE);
-            let scope = value.as_ref().map_or(String::new(), |value| format!(" at {value}"));
-            notes.push(format!(
-                "validation {CHOICE_METRIC} picks{scope} {}: validation {}, test {}",
-                self.label(row),
-                show(validation),
-                show(test)
-            ));
+        if width > 1 && (0..width).any(|over| rivals(over) > 1) {
+            for over in 0..width {
+                notes.extend(self.pick(rows, |at| at == over));
+            }
+        } else {
+            // One row per column: the sweep lies in the columns, and the choice is among them.
+            notes.extend(self.pick(rows, |_| true));
         }
         if notes.is_empty() {
             notes.push("no validation metrics in these runs: the best row was picked on test".to_owned());
         }
         notes
+    }
+
+    /// The group with the best validation mean among those whose column group passes `among`.
+    fn pick(&self, rows: &mut [TableRow], among: impl Fn(usize) -> bool) -> Option<String> {
+        let mut best: Option<(f64, usize, usize, &[Summary])> = None;
+        for (row, over, group) in self.cells().filter(|(_, over, _)| among(*over)) {
+            let [.., validation, _] = group.summaries.as_slice() else { continue };
+            let mean = validation.mean.filter(|mean| mean.is_finite());
+            // Of equal means the upper row stays.
+            if let Some(mean) = mean.filter(|mean| best.is_none_or(|(known, ..)| *mean > known)) {
+                best = Some((mean, row, over, &group.summaries));
+            }
+        }
+        let (_, row, over, [.., validation, test]) = best? else { return None };
+        rows[row].chosen = true;
+        let show = |summary: &Summary| format::cell(summary, Unit::Fraction, Signs::UNICODE);
+        let scope = match (self.over, &self.grid.overs[over]) {
+            (Some(field), Some(value)) => format!(", {}={value}", field.short),
+            _ => String::new(),
+        };
+        Some(format!(
+            "validation {CHOICE_METRIC} picks {}{scope}: validation {}, test {}",
+            self.label(row),
+            show(validation),
+            show(test)
+        ))
     }
 
     fn significance(&self, columns: &[TableColumn], rows: &[TableRow]) -> Vec<String> {
@@ -203,7 +210,7 @@ impl<'a> Notes<'a> {
             _ => String::new(),
         };
         let pair = format!(
-            "{side} {}{scope}: {} before {}",
+            "{side} {}{scope}: {}, ahead of {}",
             column.title,
             self.label(verdict.best),
             self.label(runner_up.other)
@@ -212,9 +219,9 @@ impl<'a> Notes<'a> {
             (Some(test), Some(p)) => {
                 let tests = verdict.comparisons.iter().filter(|comparison| comparison.test.is_some()).count();
                 let p = if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") };
-                format!("{pair}, {p} ({}, Holm over {tests})", test.test.name())
+                format!("{pair} with {p} ({}, Holm over {tests})", test.test.name())
             }
-            _ => format!("{pair}, not tested (it takes two seeds that differ)"),
+            _ => format!("{pair}; not tested (that takes two seeds whose results differ)"),
         }
     }
 

@@ -102,7 +102,7 @@ impl Default for TableOptions {
         Self {
             experiment: None,
             runs: None,
-            metrics: ["map", "rank1", "minp"].map(str::to_owned).to_vec(),
+            metrics: ["map", "rank1"].map(str::to_owned).to_vec(),
             split: "test".to_owned(),
             rows: None,
             cols: None,
