@@ -1,1 +1,9 @@
 //! Tests of the data.
+
+mod augment;
+mod decode;
+mod fixture;
+mod loader;
+mod market1501;
+mod rng;
+mod sampler;

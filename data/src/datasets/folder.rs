@@ -11,7 +11,7 @@ use crate::{DataError, Result};
 /// Identity of Market's junk: detections that are to be ignored, not even wrong answers.
 const JUNK: i64 = -1;
 
-/// Largest camera number that a name may have.
+/// Largest camera number that the name of a labelled picture may have.
 const MAX_CAMERA: u32 = 99;
 
 /// Unparsable names that an error message quotes.
@@ -19,13 +19,23 @@ const MAX_QUOTED: usize = 5;
 
 /// Identity and 0-based camera from a name such as `0002_c1s1_000451_03.jpg`: everything that is not
 /// identity or camera may be anything. Identities are -1, 0 or positive; cameras count from 1.
-pub(crate) fn parse_name(name: &str) -> Option<(i64, u32)> {
+fn parse_name(name: &str) -> Option<(i64, u32)> {
     let (pid, rest) = name.split_at(name.find(|c: char| c != '-' && !c.is_ascii_digit())?);
-    let rest = rest.strip_prefix("_c")?;
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     let pid: i64 = pid.parse().ok()?;
-    let camera: u32 = rest[..digits].parse().ok()?;
-    (pid >= JUNK && (1..=MAX_CAMERA).contains(&camera)).then(|| (pid, camera - 1))
+    let camera = leading_camera(rest.strip_prefix("_c")?)?;
+    (pid >= JUNK && camera < MAX_CAMERA).then_some((pid, camera))
+}
+
+/// Identity -1 and the 0-based camera from a name such as `pool_c12s1_000451.jpg`.
+fn parse_unlabelled(name: &str) -> Option<(i64, u32)> {
+    let (_, rest) = name.split_once("_c")?;
+    Some((-1, leading_camera(rest)?))
+}
+
+/// The number that the text begins with, counted from 0 instead of 1.
+fn leading_camera(text: &str) -> Option<u32> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text[..digits].parse::<u32>().ok()?.checked_sub(1)
 }
 
 /// Collects the records of several sub-folders, and what is odd about them.
@@ -38,13 +48,13 @@ pub(crate) struct Scan {
     unparsable: Vec<String>,
 }
 
-/// Whether pictures of identity -1 are junk or unlabelled.
+/// What names say in a sub-folder.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unknown {
-    /// Junk, which is dropped and counted.
-    Drop,
-    /// Unlabelled pictures, which are what the split is made of.
-    Keep,
+pub(crate) enum Naming {
+    /// Identity and camera; identity -1 is junk, which is dropped and counted.
+    Labelled,
+    /// The camera only, after the first `_c`; nobody knows the person, whose identity becomes -1.
+    Unlabelled,
 }
 
 impl Scan {
@@ -54,7 +64,7 @@ impl Scan {
 
     /// Reads the names in a sub-folder into a split. Hidden files, sub-folders and files of other
     /// kinds are counted, not read; links are followed.
-    pub(crate) fn add(&mut self, folder: &str, split: Split, unknown: Unknown) -> Result<()> {
+    pub(crate) fn add(&mut self, folder: &str, split: Split, naming: Naming) -> Result<()> {
         let path = self.root.join(folder);
         let unreadable = |source| DataError::Io { action: "listing a folder of pictures", source, path: path.clone() };
         let mut records = Vec::new();
@@ -66,8 +76,12 @@ impl Scan {
                 self.others += 1;
                 continue;
             }
-            match name.to_str().map(|name| (name, parse_name(name))) {
-                Some((_, Some((JUNK, _)))) if unknown == Unknown::Drop => self.junk += 1,
+            let parse = match naming {
+                Naming::Labelled => parse_name,
+                Naming::Unlabelled => parse_unlabelled,
+            };
+            match name.to_str().map(|name| (name, parse(name))) {
+                Some((_, Some((JUNK, _)))) if naming == Naming::Labelled => self.junk += 1,
                 Some((name, Some((pid, camera)))) => {
                     records.push(Record { path: format!("{folder}/{name}"), pid, camera, hidden: None, usable: true });
                 }

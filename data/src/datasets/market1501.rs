@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::dataset::Split;
-use crate::datasets::folder::{Scan, Unknown};
+use crate::datasets::folder::{Naming, Scan};
 use crate::datasets::{Found, Splits};
 use crate::spec::{Counts, Market1501Spec};
 use crate::{DataError, Result};
@@ -37,7 +37,7 @@ pub(crate) fn find(spec: &Market1501Spec, base: &Path) -> Result<Found> {
     let root = locate(&given)?;
     let mut scan = Scan::new(&root);
     for (folder, split) in FOLDERS {
-        scan.add(folder, split, Unknown::Drop)?;
+        scan.add(folder, split, Naming::Labelled)?;
     }
     let (splits, mut notes) = scan.finish(&FOLDERS.map(|(_, split)| split))?;
 

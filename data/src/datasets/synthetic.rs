@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::dataset::{Record, Split};
-use crate::datasets::folder::{Scan, Unknown};
+use crate::dataset::Split;
+use crate::datasets::folder::{Naming, Scan};
 use crate::datasets::{Found, OpenSettings, market1501};
 use crate::spec::{SyntheticDomain, SyntheticSpec};
 use crate::{DataError, Result};
@@ -25,30 +25,23 @@ pub(crate) fn find(spec: &SyntheticSpec, settings: &OpenSettings) -> Result<Foun
     let root = crate::synthetic::materialise(spec, &settings.cache, settings.threads, settings.progress)?;
     let mut scan = Scan::new(&root);
     for (folder, split) in market1501::FOLDERS.into_iter().chain(FURTHER) {
-        let unknown = if split == Split::Pool { Unknown::Keep } else { Unknown::Drop };
+        let naming = if split == Split::Pool { Naming::Unlabelled } else { Naming::Labelled };
         // A set without validation identities has no folder for them.
         if root.join(folder).is_dir() {
-            scan.add(folder, split, unknown)?;
+            scan.add(folder, split, naming)?;
         }
     }
     let (mut splits, notes) = scan.finish(&market1501::FOLDERS.map(|(_, split)| split))?;
     splits.retain(|_, records| !records.is_empty());
     let hidden = read_hidden(&root.join(HIDDEN))?;
-    for (split, record) in splits.iter_mut().flat_map(|(split, records)| records.iter_mut().map(move |r| (*split, r))) {
-        settle(record, split, &hidden);
+    for record in splits.values_mut().flatten() {
+        record.hidden = hidden.get(&record.path).copied();
     }
     let domain = match spec.domain {
         SyntheticDomain::First => "first",
         SyntheticDomain::Second => "second",
     };
     Ok(Found { name: format!("synthetic-{domain}"), root, synthetic: true, splits, notes })
-}
-
-fn settle(record: &mut Record, split: Split, hidden: &BTreeMap<String, f32>) {
-    record.hidden = hidden.get(&record.path).copied();
-    if split == Split::Pool {
-        record.pid = -1;
-    }
 }
 
 fn read_hidden(path: &Path) -> Result<BTreeMap<String, f32>> {

@@ -46,20 +46,24 @@ impl Resizer {
         assert!(height > 0 && width > 0, "resize to {height}x{width}");
         let stride = image.width * 3;
         let columns = region.left * 3..(region.left + region.width) * 3;
-        let rows =
-            image.data.chunks_exact(stride).skip(region.top).take(region.height).map(|row| &row[columns.clone()]);
-        let mut wide = Vec::with_capacity(region.height * width * 3);
-        if width == region.width {
-            rows.for_each(|row| wide.extend_from_slice(row));
+        let rows = image.data.chunks_exact(stride).skip(region.top).take(region.height);
+        let rows = rows.map(|row| &row[columns.clone()]);
+        let wide = if width == region.width {
+            let mut cut = Vec::with_capacity(region.height * width * 3);
+            rows.for_each(|row| cut.extend_from_slice(row));
+            cut
         } else {
+            // Whole rows can be summed with vector instructions, three bytes of a pixel cannot.
             let weights = self.weights(region.width, width, filter);
-            rows.for_each(|row| resize_row(row, &weights, &mut wide));
-        }
+            let on_its_side = transpose(rows, region.height, region.width);
+            let wide = resize_rows(&on_its_side, region.height * 3, &weights);
+            transpose(wide.chunks_exact(region.height * 3), width, region.height)
+        };
         if height == region.height {
             return Image::new(height, width, wide);
         }
         let weights = self.weights(region.height, height, filter);
-        Image::new(height, width, resize_columns(&wide, width * 3, &weights))
+        Image::new(height, width, resize_rows(&wide, width * 3, &weights))
     }
 
     fn weights(&mut self, input: usize, output: usize, filter: Filter) -> Arc<Weights> {
@@ -134,22 +138,20 @@ impl Filter {
     }
 }
 
-/// Resizes one row of interleaved RGB and appends it to `out`.
-fn resize_row(row: &[u8], weights: &Weights, out: &mut Vec<u8>) {
-    let (pixels, _) = row.as_chunks::<3>();
-    for (first, taps) in weights.iter() {
-        let mut sums = [HALF; 3];
-        for (pixel, &weight) in pixels[first..].iter().zip(taps) {
-            for (sum, &sample) in sums.iter_mut().zip(pixel) {
-                *sum = accumulate(*sum, sample, weight);
-            }
+/// Rows of pixels become columns.
+fn transpose<'a>(rows: impl Iterator<Item = &'a [u8]>, height: usize, width: usize) -> Vec<u8> {
+    let mut out = vec![0; height * width * 3];
+    let (pixels, _) = out.as_chunks_mut::<3>();
+    for (at, row) in rows.enumerate() {
+        for (to, from) in pixels[at..].iter_mut().step_by(height).zip(row.as_chunks::<3>().0) {
+            *to = *from;
         }
-        out.extend(sums.map(clip));
     }
+    out
 }
 
-/// Resizes along the rows' direction: every output row is a weighted sum of whole input rows.
-fn resize_columns(data: &[u8], stride: usize, weights: &Weights) -> Vec<u8> {
+/// Makes every output row as a weighted sum of input rows.
+fn resize_rows(data: &[u8], stride: usize, weights: &Weights) -> Vec<u8> {
     let mut out = Vec::with_capacity(weights.taps.len() * stride);
     let mut sums = vec![HALF; stride];
     for (first, taps) in weights.iter() {

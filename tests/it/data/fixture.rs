@@ -1,0 +1,115 @@
+//! Small data sets on disk.
+
+use std::path::{Path, PathBuf};
+
+use jpeg_encoder::{ColorType, Encoder};
+use reid_data::Result;
+use reid_data::dataset::Dataset;
+use reid_data::datasets::{OpenSettings, open};
+use reid_data::image::Image;
+use reid_data::rng::{Key, Rng, Stream};
+use reid_data::spec::{Counts, DataSpec, Market1501Spec, OnCorrupt, ValidationSpec};
+use tempfile::TempDir;
+
+/// A picture of noise in coarse blocks; another seed gives another picture.
+pub(crate) fn picture(seed: u64, height: usize, width: usize) -> Image {
+    let mut image = Image::black(height, width);
+    for (at, value) in image.data.iter_mut().enumerate() {
+        let (row, column, channel) = (at / 3 / width / 4, at / 3 % width / 4, at % 3);
+        let key = Key { seed, stream: Stream::Render, epoch: row as u32, draw: column as u32, view: channel as u16 };
+        *value = Rng::new(key).below(256) as u8;
+    }
+    image
+}
+
+/// The JPEG file of a picture.
+pub(crate) fn jpeg(image: &Image) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let (width, height) = (image.width as u16, image.height as u16);
+    Encoder::new(&mut bytes, 90).encode(&image.data, width, height, ColorType::Rgb).expect("a JPEG");
+    bytes
+}
+
+/// A folder in Market-1501 layout, and a cache beside it.
+pub(crate) struct Market {
+    folder: TempDir,
+    pub(crate) on_corrupt: OnCorrupt,
+    pub(crate) holdout: f64,
+    pub(crate) counts: Counts,
+}
+
+impl Market {
+    /// Empty sub-folders.
+    pub(crate) fn empty() -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        for name in ["bounding_box_train", "bounding_box_test", "query"] {
+            std::fs::create_dir_all(folder.path().join("set").join(name)).expect("a folder");
+        }
+        Self { folder, on_corrupt: OnCorrupt::Error, holdout: 0.0, counts: Counts::Auto }
+    }
+
+    /// Training identities 2, 4, 6, .. with four pictures from two cameras each, and test identities
+    /// 1 and 3 with a query and three gallery pictures each.
+    pub(crate) fn with_identities(train: usize) -> Self {
+        let market = Self::empty();
+        for place in 0..train {
+            for shot in 0..4 {
+                let name = format!("bounding_box_train/{:04}_c{}s1_{shot:06}_00.jpg", 2 + 2 * place, shot % 2 + 1);
+                market.write_picture(&name, (place * 4 + shot) as u64);
+            }
+        }
+        for pid in [1, 3] {
+            market.write_picture(&format!("query/{pid:04}_c1s1_000000_00.jpg"), 1000 + pid);
+            for shot in 1..4 {
+                let name = format!("bounding_box_test/{pid:04}_c{}s1_{shot:06}_00.jpg", shot + 1);
+                market.write_picture(&name, 2000 + 10 * pid + shot);
+            }
+        }
+        market
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.folder.path().join("set")
+    }
+
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.folder.path().join("cache")
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.root().join(name), bytes).expect("a written file");
+    }
+
+    /// Writes a small JPEG.
+    pub(crate) fn write_picture(&self, name: &str, seed: u64) {
+        self.write(name, &jpeg(&picture(seed, 32, 16)));
+    }
+
+    pub(crate) fn open(&self) -> Result<Dataset> {
+        self.open_at("set", &self.cache(), &|_, _, _| {})
+    }
+
+    /// Opens a folder below the temporary one.
+    pub(crate) fn open_at(
+        &self,
+        root: &str,
+        cache: &Path,
+        progress: &(dyn Fn(&str, usize, usize) + Sync),
+    ) -> Result<Dataset> {
+        let spec = DataSpec::Market1501(Market1501Spec { root: root.to_owned(), counts: self.counts });
+        let settings = OpenSettings {
+            base: self.folder.path().to_path_buf(),
+            cache: cache.to_path_buf(),
+            threads: 2,
+            on_corrupt: self.on_corrupt,
+            validation: ValidationSpec { identities: self.holdout },
+            progress,
+        };
+        open(&spec, &settings)
+    }
+
+    /// The message of the error that opening gives.
+    pub(crate) fn error(&self) -> String {
+        self.open().expect_err("opening fails").to_string()
+    }
+}
