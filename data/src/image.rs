@@ -26,3 +26,17 @@ impl Image {
         Self { height, width, data }
     }
 }
+
+impl Image {
+    /// The picture as a PNG file.
+    pub fn to_png(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        // Writing to memory fails only on sizes that do not fit the pixels, which `new` has ruled out.
+        let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&self.data));
+        written.unwrap_or_else(|error| panic!("a {}x{} picture as PNG: {error}", self.height, self.width));
+        bytes
+    }
+}

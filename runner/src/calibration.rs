@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::engine::{StageDef, StageKind};
-use crate::store::{canonical_json, write_atomic};
+use crate::store::atomic::write_atomic;
 
 /// Seconds per unit of work by shape of stage: per picture drawn for trainings, per stage for
 /// evaluations.
@@ -61,5 +61,5 @@ fn shape(stage: &StageDef, threads: usize) -> String {
     let batch = stage.train.as_ref().map(|train| train.batch);
     let shape = json!({ "kind": stage.kind.name(), "backbone": part("backbone"), "objective": part("objective"),
                         "batch": batch, "threads": threads, "picture": stage.data.dataset.size.0 * stage.data.dataset.size.1 });
-    blake3::hash(canonical_json(&shape).as_bytes()).to_hex().to_string()
+    blake3::hash(reid_experiments::canonical(&shape).as_bytes()).to_hex().to_string()
 }

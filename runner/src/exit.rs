@@ -4,6 +4,8 @@ use std::process::ExitCode as ProcessExitCode;
 
 use reid_data::error::DataError;
 
+use reid_results::ResultsError;
+
 use crate::store::StoreError;
 
 /// Every exit code of the program. The list is the documentation; nothing else calls `exit`.
@@ -105,6 +107,9 @@ pub enum RunError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Results cannot be written, read or tabulated.
+    #[error(transparent)]
+    Results(#[from] ResultsError),
     /// A signal stopped the work after a checkpoint.
     #[error("stopped by {cause} after a checkpoint; run the same command again to resume")]
     Interrupted {
@@ -133,6 +138,8 @@ impl RunError {
             Self::NothingSelected(_) => ExitCode::NothingSelected,
             Self::Data(_) => ExitCode::Data,
             Self::Store(_) => ExitCode::Store,
+            Self::Results(ResultsError::Io { .. } | ResultsError::NewerSchema { .. } | ResultsError::Unreadable { .. } | ResultsError::Foreign { .. } | ResultsError::ColumnType { .. }) => ExitCode::Store,
+            Self::Results(_) => ExitCode::Usage,
             Self::Interrupted { .. } => ExitCode::Interrupted,
             Self::SomeFailed { .. } => ExitCode::SomeFailed,
             Self::Unexpected(_) => ExitCode::Unexpected,

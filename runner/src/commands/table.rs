@@ -23,7 +23,7 @@ pub(super) struct RunTable<'a> {
 pub(super) fn print_table(store: &Store, shown: &RunTable) -> Result<(), RunError> {
     let options = TableOptions {
         runs: Some(shown.ids.clone()),
-        metrics: shown.experiment.table.metrics.clone(),
+        metrics: metrics(shown.experiment),
         choose_on: choose_on(shown.experiment),
         command: Some(shown.command.clone()),
         ..terminal_options(shown.common)
@@ -45,7 +45,7 @@ pub(super) fn table(args: &TableArgs) -> Result<(), RunError> {
         let mut datasets = Datasets::new(&base, &setup.settings.cache, setup.settings.threads, &setup.progress);
         let plan = Plan::new(&experiment, &mut datasets)?;
         options.runs = Some(plan.runs.iter().map(|run| run.id.clone()).collect());
-        options.metrics.clone_from(&experiment.table.metrics);
+        options.metrics = metrics(&experiment);
         options.choose_on = choose_on(&experiment);
     }
     if let Some(metrics) = &args.metrics {
@@ -80,4 +80,8 @@ fn terminal_options(common: &Common) -> TableOptions {
     let utf8 = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
     let ascii = terminal && utf8.is_some_and(|locale| !locale.to_lowercase().replace('-', "").contains("utf8"));
     TableOptions { width: Some(width), color: use_color(common.color, terminal), ascii, ..TableOptions::default() }
+}
+
+fn metrics(experiment: &Experiment) -> Vec<String> {
+    experiment.table.metrics.iter().map(|metric| metric.name().to_owned()).collect()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use candle_core::Device;
@@ -19,6 +20,7 @@ use super::plan::{StageDef, StageKind, evaluation_normalisation, evaluation_spec
 use super::record::{self, EvaluationRecord, StepsFile};
 use super::train::{TrainError, Training};
 use super::{DataServices, Plan, RunPlan};
+use crate::calibration::Calibration;
 use crate::exit::RunError;
 use crate::log::EventLog;
 use crate::progress::Progress;
@@ -59,6 +61,10 @@ pub struct Engine {
     pub rerun_on_code: bool,
     /// Stop at the first failed run.
     pub fail_fast: bool,
+    /// Threads that compute, as set; for estimates only.
+    pub threads: usize,
+    /// What stages have cost on this machine.
+    pub calibration: Mutex<Calibration>,
 }
 
 /// What an execution did.
@@ -222,6 +228,7 @@ impl Engine {
             notes,
         };
         let dir = lease.commit(&manifest, &artefacts).map_err(RunError::from)?;
+        self.calibration.lock().unwrap_or_else(PoisonError::into_inner).learn(stage, self.threads, manifest.seconds);
         summary.computed += 1;
         Ok(dir)
     }
@@ -233,8 +240,8 @@ impl Engine {
     /// Moves a stage aside that another commit of the program has computed.
     fn retire(&self, stage: &StageDef, program: &ProgramInfo) -> Result<(), StageFailure> {
         let found = self.store.stage(&stage.key).map_err(RunError::from)?;
-        if let Some(dir) = found.filter(|dir| dir.manifest().program.commit != program.commit) {
-            self.store.retire(&dir).map_err(RunError::from)?;
+        if found.is_some_and(|dir| dir.manifest().program.commit != program.commit) {
+            self.store.retire(&stage.key).map_err(RunError::from)?;
             self.progress.line(format_args!("{}: computed by another commit, computed again", stage.label));
         }
         Ok(())

@@ -284,7 +284,7 @@ fn run_id(experiment: &str, run: &ResolvedRun, data: &OpenData, evaluate: &str) 
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let identity = json!({ "experiment": experiment, "label": run.label, "varied": run.varied,
                            "seeds": [run.seeds.pretrain, run.seeds.downstream], "evaluate": evaluate });
-    let hash = blake3::hash(crate::store::canonical_json(&identity).as_bytes());
+    let hash = blake3::hash(reid_experiments::canonical(&identity).as_bytes());
     let bits = hash.as_bytes()[..5].iter().fold(0_u64, |bits, &byte| bits << 8 | u64::from(byte));
     let suffix: String = (0..8).rev().map(|i| char::from(ALPHABET[(bits >> (5 * i) & 31) as usize])).collect();
     let plain = |text: &str| -> String {

@@ -140,6 +140,14 @@ impl Store {
         Ok(Some(Claim::Mine(lease)))
     }
 
+    /// Moves a finished stage out of the way, to be computed again.
+    ///
+    /// # Errors
+    /// When the folder cannot be moved.
+    pub fn retire(&self, stage: &StageKey) -> Result<()> {
+        self.quarantine(stage, &LeaseInfo::new_attempt().attempt).map(drop)
+    }
+
     /// Moves a damaged stage out of the way.
     fn quarantine(&self, key: &StageKey, attempt: &str) -> Result<PathBuf> {
         let (from, to) = (self.stage_path(key), self.root.join("quarantine").join(format!("{key}-{attempt}")));

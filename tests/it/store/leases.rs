@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use reid_runner::store::{Claim, LeaseInfo, StageKey, Store, StoreError, Timing, Waiting, canonical_json};
+use reid_runner::store::{Claim, LeaseInfo, StageKey, Store, StoreError, Timing, Waiting};
 use serde_json::json;
 
 use super::{done, key, manifest, mine, names, store, work};
@@ -327,36 +327,4 @@ fn waiting_ends_when_told_or_out_of_patience() {
     let stopped = Waiting { poll: Duration::from_mins(1), patience: None, stop: &|| true, on_holder: &mut on_holder };
     assert!(store.wait_or_skip(&key, stopped).expect("a wait").is_none());
     assert_eq!(told, 2, "each wait tells of its holder once");
-}
-
-#[test]
-fn keys_ignore_spelling_and_nothing_else() {
-    let a = json!({"b": [1, 2.5, null, true], "a": {"y": 1e0, "x": "é\n"}, "c": 1e-5});
-    let b: serde_json::Value =
-        serde_json::from_str(r#"{"c":0.00001, "a":{"x":"\u00e9\n","y":1},"b":[1.0,25e-1,null,true]}"#).expect("JSON");
-    assert_eq!(canonical_json(&a), r#"{"a":{"x":"é\n","y":1},"b":[1,2.5e0,null,true],"c":1e-5}"#);
-    assert_eq!(StageKey::of(a.clone()).hex(), StageKey::of(b).hex());
-    assert_eq!(StageKey::of(a.clone()).hex(), blake3::hash(canonical_json(&a).as_bytes()).to_hex().as_str());
-    assert_eq!(StageKey::from_hash(StageKey::of(a.clone()).hex().to_owned(), a.clone()), StageKey::of(a));
-    let values = [
-        json!(1),
-        json!("1"),
-        json!(true),
-        json!([1]),
-        json!({"1": 1}),
-        json!(null),
-        json!(-1),
-        json!(1.5),
-        json!(u64::MAX),
-        json!(1e300),
-        json!({}),
-        json!([]),
-    ];
-    for (i, a) in values.iter().enumerate() {
-        for b in &values[..i] {
-            assert_ne!(StageKey::of(a.clone()).hex(), StageKey::of(b.clone()).hex(), "{a} and {b}");
-        }
-    }
-    assert_eq!(canonical_json(&json!(-0.0)), "0");
-    assert_eq!(canonical_json(&json!(9_007_199_254_740_993_u64)), "9007199254740993");
 }

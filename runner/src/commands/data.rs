@@ -1,0 +1,101 @@
+//! `data synth`: render the built-in data, show them, audit them.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use reid_data::spec::{DataSpec, SyntheticSpec};
+use reid_data::synthetic::{AuditFeatures, AuditFeature, audit_features, chance_map, contact_sheet, write_dataset};
+use reid_objectives::math::distance::normalize_rows;
+use reid_objectives::math::ranking::{Labels, Samples, rank};
+
+use super::{Setup, print};
+use crate::cli::SynthArgs;
+use crate::commands::run::measure;
+use crate::exit::RunError;
+use crate::store::atomic::write_atomic;
+
+/// Pictures of a contact sheet's rows, and its rows.
+const SHEET: (usize, usize) = (12, 8);
+
+pub(super) fn synth(args: &SynthArgs) -> Result<(), RunError> {
+    if args.to.is_none() && args.sheet.is_none() && !args.audit {
+        return Err(RunError::Usage("nothing to do; give --to DIR, --sheet FILE.png or --audit".to_owned()));
+    }
+    let setup = Setup::new(&args.common)?;
+    let spec = match &args.spec {
+        None => SyntheticSpec::default(),
+        Some(path) => {
+            let experiment = setup.load(path, &args.overrides, args.common.color)?;
+            match experiment.runs.first().map(|run| run.spec.data.clone()) {
+                Some(DataSpec::Synthetic(spec)) => spec,
+                _ => return Err(RunError::Usage(format!("the spec's data are not built in: {}", path.display()))),
+            }
+        }
+    };
+    let report = |what: &str, done: usize, total: usize| setup.progress.bar_data(what, done as u64, total as u64);
+    if let Some(folder) = &args.to {
+        write_dataset(&spec, folder, setup.settings.threads, &report)?;
+        print(format!("{}\n", folder.display()).as_bytes())?;
+    }
+    if let Some(path) = &args.sheet {
+        write_atomic(path, &contact_sheet(&spec, SHEET.0, SHEET.1).to_png())?;
+        print(format!("{}\n", path.display()).as_bytes())?;
+    }
+    if args.audit {
+        print(audit(&spec, setup.settings.threads)?.as_bytes())?;
+        if let Some(path) = &args.spec {
+            print(trained(args, path)?.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// How hard the test split is, without any training.
+fn audit(spec: &SyntheticSpec, threads: usize) -> Result<String, RunError> {
+    let AuditFeatures { query, gallery } = audit_features(spec, threads)?;
+    let labels = |side: &[AuditFeature]| side.iter().map(|picture| (picture.pid, picture.camera)).collect::<Vec<_>>();
+    let chance = chance_map(&labels(&query), &labels(&gallery));
+    let map = |feature: fn(&AuditFeature) -> &Vec<f32>| map_of(&query, &gallery, feature);
+    let histograms = map(|picture| &picture.histogram)?;
+    let painted_out = map(|picture| &picture.without_person)?;
+    let oracle = map(|picture| &picture.oracle)?;
+    let mut text = String::from("built-in synthetic data, test split, mAP in per cent\n");
+    let mut line = |name: &str, value: f64, wanted: &str, holds: bool| {
+        let _ = writeln!(text, "  {name:<34} {:>5.1}   {wanted}: {}", value * 100.0, if holds { "holds" } else { "VIOLATED" });
+    };
+    line("chance", chance, "the floor", true);
+    line("color histograms in 6 stripes", histograms, "below 35", histograms < 0.35);
+    line("the same, person painted out", painted_out, "within 2 of chance", (painted_out - chance).abs() <= 0.02);
+    line("oracle on the true attributes", oracle, "at least 95", oracle >= 0.95);
+    Ok(text)
+}
+
+fn map_of(query: &[AuditFeature], gallery: &[AuditFeature], feature: fn(&AuditFeature) -> &Vec<f32>) -> Result<f64, RunError> {
+    let flat = |side: &[AuditFeature]| side.iter().flat_map(|picture| feature(picture).clone()).collect::<Vec<f32>>();
+    let width = query.first().map_or(1, |picture| feature(picture).len());
+    let (mut q, mut g) = (flat(query), flat(gallery));
+    normalize_rows(&mut q, width);
+    normalize_rows(&mut g, width);
+    let pids = |side: &[AuditFeature]| side.iter().map(|picture| picture.pid).collect::<Vec<_>>();
+    let cameras = |side: &[AuditFeature]| side.iter().map(|picture| picture.camera).collect::<Vec<_>>();
+    let (qp, qc, gp, gc) = (pids(query), cameras(query), pids(gallery), cameras(gallery));
+    let query = Samples { features: &q, labels: Labels { pids: &qp, cameras: &qc } };
+    let gallery = Samples { features: &g, labels: Labels { pids: &gp, cameras: &gc } };
+    Ok(rank(query, gallery, width, 1).map_err(|e| RunError::Unexpected(e.to_string()))?.map)
+}
+
+/// `untrained` and `none` at the spec's own budget: there must be room both ways.
+fn trained(args: &SynthArgs, path: &Path) -> Result<String, RunError> {
+    let with = |extra: &[&str]| -> Vec<String> {
+        let removed = ["~sweep", "seeds=[0]", "pretrain.objective=none"];
+        args.overrides.iter().cloned().chain(removed.iter().chain(extra).map(|&o| o.to_owned())).collect()
+    };
+    let untrained = measure(path, &with(&["protocol=direct"]), &args.common)?;
+    let none = measure(path, &with(&[]), &args.common)?;
+    let holds = (0.25..=0.65).contains(&none);
+    let mut text = String::new();
+    let _ = writeln!(text, "  {:<34} {:>5.1}", "untrained (random weights)", untrained * 100.0);
+    let verdict = if holds { "holds" } else { "VIOLATED" };
+    let _ = writeln!(text, "  {:<34} {:>5.1}   between 25 and 65: {verdict}", "none (no pre-training)", none * 100.0);
+    Ok(text)
+}
