@@ -163,10 +163,11 @@ impl Drop for Loader {
 impl Worker {
     fn spawn(job: Arc<Job>, steps: impl Iterator<Item = usize> + Send + 'static, queue: usize) -> Result<Self> {
         let (sender, batches) = sync_channel(queue);
+        let root = job.pictures.root().to_path_buf();
         let thread = std::thread::Builder::new()
             .name("loader".to_owned())
             .spawn(move || job.run(steps, &sender))
-            .map_err(|source| DataError::Io { action: "starting a loader thread", source, path: "/".into() })?;
+            .map_err(|source| DataError::Io { action: "starting a loader thread", source, path: root })?;
         Ok(Self { batches: Some(batches), thread: Some(thread) })
     }
 

@@ -1,6 +1,6 @@
 //! The decoded pictures of one split.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -25,6 +25,11 @@ impl Pictures {
         let records = dataset.split(split).to_vec();
         let decoded = records.iter().map(|_| OnceLock::new()).collect();
         Self { root: dataset.root.clone(), records, decoded, room: AtomicUsize::new(cache_bytes) }
+    }
+
+    /// Folder that the records' paths start from.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Pictures in the split, unusable ones included.
