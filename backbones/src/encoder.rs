@@ -89,7 +89,7 @@ pub struct Captured {
 impl Tokens {
     /// `[b, d]`, the class token.
     pub fn class(&self) -> Result<Tensor> {
-        Ok(self.all.narrow(1, 0, 1)?.squeeze(1)?)
+        Ok(self.all.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?)
     }
 
     /// `[b, k, d]`, the patches.

@@ -200,7 +200,7 @@ impl Engine {
             Some(Claim::Mine(lease)) => lease,
         };
         for notice in lease.notices() {
-            self.progress.warn(notice);
+            self.progress.line(notice);
         }
         self.log.info(&format!("{}: begun, key {}", stage.label, stage.key));
         let (started, began) = (crate::log::now_utc(), Instant::now());
@@ -214,7 +214,7 @@ impl Engine {
             Ok(product) => product,
             Err(TrainError::Interrupted) => return Err(self.interrupted().into()),
             Err(TrainError::Run(error @ RunError::Store(_))) => return Err(error.into()),
-            Err(error) => return Err(StageFailure::Run { stage: stage.label.clone(), reason: error.to_string() }),
+            Err(error) => return Err(StageFailure::Run { stage: stage.label.clone(), reason: reason_of(&error) }),
         };
         let manifest = StageManifest {
             label: stage.label.clone(),
@@ -362,4 +362,11 @@ impl Work<'_> {
 
 fn read_weights(path: &Path) -> Result<BTreeMap<String, candle_core::Tensor>, TrainError> {
     Ok(weights::read(path).map_err(reid_objectives::TaskError::from)?)
+}
+
+/// What an error says, less the backtrace that candle's errors carry.
+fn reason_of(error: &TrainError) -> String {
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("0: "));
+    lines.collect::<Vec<_>>().join(" ").trim().to_owned()
 }

@@ -17,7 +17,8 @@ use super::plan::{StageKind, evaluation_spec};
 use super::{Engine, Plan, RunPlan};
 use crate::exit::RunError;
 use crate::provenance::{Host, ProgramInfo, peak_rss_bytes};
-use crate::store::{StageDir, Store, write_atomic};
+use crate::store::atomic::write_atomic;
+use crate::store::{StageDir, Store};
 
 /// Step metrics of a training stage.
 #[derive(Serialize, Deserialize)]

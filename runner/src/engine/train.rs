@@ -14,14 +14,15 @@ use reid_objectives::TaskError;
 use reid_objectives::math::schedule::{RunLength, learning_rate};
 use reid_objectives::metric::MetricKey;
 use reid_objectives::spec::{LrScaling, TrainSpec};
-use reid_objectives::task::{Clock, Services, StepOutput, Task};
+use reid_objectives::task::{Clock, StepOutput, Task};
 
 use super::checkpoint::{self, Position, Recorded};
 use super::{DataServices, OpenData};
 use crate::exit::RunError;
 use crate::progress::StageProgress;
 use crate::signals::Interrupt;
-use crate::store::{CheckpointStore, Lease};
+use crate::store::Lease;
+use crate::store::checkpoints::CheckpointStore;
 
 /// Raised whenever the loop's numbers change: clipping, accumulation, the order of updates.
 pub(super) const ALGORITHM_VERSION: u32 = 1;
