@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::row::{QueryRow, RunRow, Scalar, StepRow};
 use crate::schema::{self, CFG, ColumnDef, METRIC, Part};
-use crate::{Result, ResultsError};
+use crate::{Result, ResultsError, checksum};
 
 /// Collects columns in schema order and checks that none is forgotten.
 struct Columns {
@@ -184,6 +184,7 @@ pub(crate) fn metadata(part: Part, run: &RunRow, steps: &[StepRow]) -> Vec<(Stri
         (schema::KEY_COMMIT, run.program_commit.clone().unwrap_or_default()),
         (schema::KEY_SPEC_COMMIT, run.spec_commit.clone().unwrap_or_default()),
         (schema::KEY_UNITS, json!(units).to_string()),
+        (schema::KEY_CHECKSUM, checksum::PLACEHOLDER.to_owned()),
     ];
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }

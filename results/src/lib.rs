@@ -18,6 +18,7 @@
 //! ```
 
 pub mod aggregate;
+mod checksum;
 mod decode;
 mod encode;
 mod error;

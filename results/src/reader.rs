@@ -13,7 +13,7 @@ use polars::prelude::{
 
 use crate::row::{RunRow, Status};
 use crate::schema::{self, CFG, Kind, METRIC, Part};
-use crate::{Result, ResultsError, decode, migrations};
+use crate::{Result, ResultsError, checksum, decode, migrations};
 
 /// Below this many files per thread, starting a thread costs more than it saves.
 const FILES_PER_THREAD: usize = 64;
@@ -131,10 +131,16 @@ fn read_file(part: Part, path: &Path) -> Result<DataFrame> {
         path: path.to_owned(),
     })?;
     let unreadable = |reason: String| ResultsError::Unreadable { reason, path: path.to_owned() };
-    // The Parquet decoder asserts on some damaged pages; a damaged file must be named like any other.
+    if !checksum::holds(&bytes) {
+        return Err(unreadable("its checksum differs: the file is damaged".to_owned()));
+    }
+    // The decoder asserts on some damaged pages of files without a checksum.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode_file(part, path, bytes)));
     let frame = decoded.unwrap_or_else(|_| Err(unreadable("damaged pages".to_owned())))?;
     if part == Part::Runs {
+        if frame.height() == 0 {
+            return Err(unreadable("it has no row".to_owned()));
+        }
         for row in 0..frame.height() {
             let status = decode::text(&frame, "status", row);
             if decode::text(&frame, "run_id", row).is_none() || status.as_deref().and_then(Status::from_name).is_none()
@@ -156,6 +162,11 @@ fn decode_file(part: Part, path: &Path, bytes: Vec<u8>) -> Result<DataFrame> {
     let value_of = |key: &str| pairs.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.as_deref());
     let version = check_version(part, path, value_of(schema::KEY_VERSION), value_of(schema::KEY_PART))?;
     let frame = reader.finish().map_err(unreadable)?;
+    // The decoder trusts the counts of each column's chunks.
+    if frame.columns().iter().any(|column| column.len() != frame.height()) {
+        let reason = "columns of different lengths".to_owned();
+        return Err(ResultsError::Unreadable { reason, path: path.to_owned() });
+    }
     conform(part, path, &migrations::upgrade(part, version, frame)?)
 }
 
@@ -219,11 +230,11 @@ fn typed(column: &Column, kind: Kind, path: &Path) -> Result<Column> {
         expected: kind.name(),
         path: path.to_owned(),
     };
-    if !fits {
-        return Err(wrong());
+    // Where the cast fails, the library's reason adds nothing to the two types.
+    match column.strict_cast(&dtype) {
+        Ok(cast) if fits => Ok(cast),
+        _ => Err(wrong()),
     }
-    // The library's reason adds nothing to the two types.
-    column.strict_cast(&dtype).or_else(|_| Err(wrong()))
 }
 
 /// Kind of a swept field's column, by its type in the file.
@@ -240,7 +251,7 @@ fn scalar_kind(dtype: &DataType) -> Kind {
 fn concat(part: Part, mut frames: Vec<DataFrame>) -> Result<DataFrame> {
     let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
     let mut metrics: BTreeSet<String> = BTreeSet::new();
-    for column in frames.iter().flat_map(|frame| frame.columns()) {
+    for column in frames.iter().flat_map(DataFrame::columns) {
         let name = column.name().as_str();
         if name.starts_with(CFG) {
             let kind = scalar_kind(column.dtype());

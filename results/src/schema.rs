@@ -19,6 +19,8 @@ pub const KEY_PART: &str = "reid_run.part";
 pub const KEY_COMMIT: &str = "reid_run.commit";
 /// File metadata: commit of the repository that holds the spec; empty when unknown.
 pub const KEY_SPEC_COMMIT: &str = "reid_run.spec_commit";
+/// File metadata: checksum of the file, 16 hexadecimal digits; how it is formed stands in `checksum.rs`.
+pub const KEY_CHECKSUM: &str = "reid_run.checksum";
 /// File metadata: JSON object, column (or metric, in `metrics`) to `{unit, direction, doc}`.
 pub const KEY_UNITS: &str = "reid_run.units";
 

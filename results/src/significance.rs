@@ -156,7 +156,7 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
 }
 
 /// Probability that Student's t with `df` degrees of freedom is at least as far from 0 as `t`:
-/// I_x(df/2, 1/2) with x = df / (df + t²) (Abramowitz and Stegun, 26.7.1 and 26.5.27).
+/// `I_x(df/2, 1/2)` with x = df / (df + t²) (Abramowitz and Stegun, 26.7.1 and 26.5.27).
 pub fn student_t_two_sided(t: f64, df: f64) -> f64 {
     if t.is_nan() || df.is_nan() || df <= 0.0 {
         return f64::NAN;
@@ -186,10 +186,10 @@ fn varies<'a>(error: f64, values: impl Iterator<Item = &'a f64>) -> bool {
     error > NO_SPREAD * size
 }
 
-/// Regularized incomplete beta function I_x(a, b); `y` is 1 - x.
+/// Regularized incomplete beta function `I_x(a, b)`; `y` is 1 - x.
 ///
 /// The continued fraction (Abramowitz and Stegun, 26.5.8) converges fast below x = (a + 1) / (a + b + 2); above it
-/// the symmetry I_x(a, b) = 1 - I_y(b, a) is used.
+/// the symmetry `I_x(a, b) = 1 - I_y(b, a)` is used.
 fn incomplete_beta(a: f64, b: f64, x: f64, y: f64) -> f64 {
     if x <= 0.0 {
         return 0.0;
@@ -239,7 +239,7 @@ fn beta_fraction(a: f64, b: f64, x: f64) -> f64 {
 /// Logarithm of the gamma function for x > 0, by Stirling's series (Abramowitz and Stegun, 6.1.40) after shifting
 /// x above 15, where eight terms reach machine precision.
 fn ln_gamma(x: f64) -> f64 {
-    /// B_2k / (2k (2k - 1)) with the Bernoulli numbers B_2k, k from 1.
+    /// `B(2k) / (2k (2k - 1))` with the Bernoulli numbers `B(2k)`, k from 1.
     const SERIES: [f64; 8] = [
         1.0 / 12.0,
         -1.0 / 360.0,

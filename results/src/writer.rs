@@ -10,7 +10,7 @@ use polars::prelude::{KeyValueMetadata, ParquetCompression, ParquetWriter};
 
 use crate::row::{QueryRow, RunRow, StepRow};
 use crate::schema::Part;
-use crate::{Result, ResultsError, encode};
+use crate::{Result, ResultsError, checksum, encode};
 
 /// Tells the temporary files of one process apart.
 static TEMPORARY: AtomicU64 = AtomicU64::new(0);
@@ -48,7 +48,8 @@ fn write_part(dir: &Path, part: Part, run: &RunRow, steps: &[StepRow], mut frame
         Part::Runs => ParquetCompression::Uncompressed,
         Part::Metrics | Part::Queries => ParquetCompression::Zstd(None),
     };
-    let bytes = to_parquet(&mut frame, compression, encode::metadata(part, run, steps))?;
+    let mut bytes = to_parquet(&mut frame, compression, encode::metadata(part, run, steps))?;
+    checksum::seal(&mut bytes);
     commit_file(&dir.join(part.folder()), &format!("{}.parquet", run.run_id), &bytes)
 }
 

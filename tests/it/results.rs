@@ -73,7 +73,7 @@ fn sweep() -> Vec<RunRow> {
     for (point, (label, ratio, map)) in points.into_iter().enumerate() {
         for seed in 0..3_i32 {
             let mut row = run(&format!("{label}-{point}-s{seed}"));
-            row.label = label.to_owned();
+            label.clone_into(&mut row.label);
             row.point = point as i64;
             (row.seed_pretrain, row.seed_downstream) = (i64::from(seed), i64::from(seed));
             row.varied.extend(ratio.map(|ratio| (RATIO.to_owned(), Scalar::Float(ratio))));

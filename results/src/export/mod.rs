@@ -76,7 +76,8 @@ fn body(table: &Table, signs: Signs) -> Vec<(Vec<String>, Vec<Cell>)> {
             .map(|value| value.as_ref().map_or(signs.missing.to_owned(), |value| clean(&value.to_string())))
             .collect();
         if let Some(first) = fields.first_mut().filter(|_| row.dagger) {
-            first.push_str(&format!(" {}", signs.dagger));
+            first.push(' ');
+            first.push_str(signs.dagger);
         }
         let cells = row
             .cells
@@ -96,11 +97,10 @@ fn is_best(column: &TableColumn, row: usize) -> bool {
 /// Notes, preceded by what a heading alone does not say: the metric of spread columns, and shortened names.
 fn notes(table: &Table) -> Vec<String> {
     let mut notes = Vec::new();
-    if let Some(first) = table.columns.first().filter(|column| column.over.is_some()) {
-        if table.columns.iter().all(|column| column.column == first.column) {
-            let unit = if first.unit == Unit::Fraction { " %" } else { "" };
-            notes.push(format!("cells: {}{unit}", first.title));
-        }
+    let first = table.columns.first().filter(|column| column.over.is_some());
+    if let Some(first) = first.filter(|first| table.columns.iter().all(|column| column.column == first.column)) {
+        let unit = if first.unit == Unit::Fraction { " %" } else { "" };
+        notes.push(format!("cells: {}{unit}", first.title));
     }
     let over = table.columns.first().and_then(|column| column.over.as_ref()).map(|(field, _)| field);
     for field in table.fields.iter().chain(over) {

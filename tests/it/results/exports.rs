@@ -166,7 +166,7 @@ fn escape_codes_only_with_color() {
 fn labeled(label: &str) -> Vec<RunRow> {
     let mut runs = sweep();
     for row in &mut runs {
-        row.label = label.to_owned();
+        label.clone_into(&mut row.label);
     }
     runs
 }

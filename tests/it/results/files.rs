@@ -47,7 +47,7 @@ fn full_run() -> RunRow {
     row.failed_stage = Some("train".to_owned());
     row.spec_diff_hash = Some("d1ff".to_owned());
     row.tokens_seen = Some(3);
-    row.overrides = "train.lr=3e-4 objective.person_mae.mask_ratio=0.5".to_owned();
+    row.overrides.push_str("train.lr=3e-4 objective.person_mae.mask_ratio=0.5");
     row.marks = vec!["resumed on another instruction set".to_owned(), "überprüft".to_owned()];
     row.varied.insert("a.flag".to_owned(), Scalar::Bool(true));
     row.varied.insert("a.count".to_owned(), Scalar::Int(-3));
@@ -169,6 +169,29 @@ fn torn_files_are_named_at_any_cut() {
     }
     let (error, _) = spoiled(|_| b"PAR1 is not enough to be Parquet".to_vec());
     assert!(matches!(error, ResultsError::Unreadable { .. }), "{error}");
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_an_error_or_harmless() {
+    let dir = folder();
+    write_all(dir.path(), &[full_run()]);
+    let path = dir.path().join("runs").join(format!("{}.parquet", full_run().run_id));
+    let whole = fs::read(&path).expect("exists");
+    let key = whole.windows(17).rposition(|window| window == b"reid_run.checksum").expect("in the footer");
+    let mut accepted = Vec::new();
+    for at in (0..whole.len()).step_by(7).chain(key - 2..key + 40) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(&path, bytes).expect("writable");
+        match read(dir.path()) {
+            Ok(_) => accepted.push(at),
+            Err(error) => assert!(error.to_string().ends_with(&path.display().to_string()), "byte {at}: {error}"),
+        }
+    }
+    // Only a checksum whose very name is damaged goes unnoticed; all else is then sound.
+    assert!(accepted.iter().all(|at| (key..key + 19).contains(at)), "{accepted:?}");
+    fs::write(&path, whole).expect("writable");
+    assert_eq!(read(dir.path()).expect("sound again").rows().expect("rows"), [full_run()]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn table(runs: &[RunRow], options: &TableOptions) -> Table {
 }
 
 fn refusal(runs: &[RunRow], options: &TableOptions) -> ResultsError {
-    tabulate(&frames(runs), options).err().expect("refused")
+    tabulate(&frames(runs), options).expect_err("refused")
 }
 
 fn has_note(table: &Table, part: &str) -> bool {
