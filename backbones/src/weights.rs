@@ -19,7 +19,8 @@ pub fn with_prefix(store: &ParamStore, prefix: &str) -> Result<BTreeMap<String, 
 /// # Errors
 /// If the file cannot be written.
 pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-    let tensors: HashMap<String, Tensor> = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
+    let tensors: HashMap<String, Tensor> =
+        tensors.iter().map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
     candle_core::safetensors::save(&tensors, path).map_err(|e| file_error("cannot write weights", &e, path))
 }
 
@@ -39,9 +40,11 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
 pub fn load(store: &ParamStore, prefix: &str, tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<()> {
     let wanted: Vec<&str> = store.names().filter_map(|name| name.strip_prefix(prefix)).collect();
     let missing: Vec<&str> = wanted.iter().copied().filter(|name| !tensors.contains_key(*name)).collect();
-    let unexpected: Vec<&String> = tensors.keys().filter(|name| wanted.binary_search(&name.as_str()).is_err()).collect();
+    let unexpected: Vec<&String> =
+        tensors.keys().filter(|name| wanted.binary_search(&name.as_str()).is_err()).collect();
     if !missing.is_empty() || !unexpected.is_empty() {
-        let first = missing.first().copied().or_else(|| unexpected.first().map(|name| name.as_str())).unwrap_or_default();
+        let first =
+            missing.first().copied().or_else(|| unexpected.first().map(|name| name.as_str())).unwrap_or_default();
         return Err(BackboneError::Weights {
             missing: missing.len(),
             unexpected: unexpected.len(),

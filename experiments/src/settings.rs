@@ -71,9 +71,16 @@ pub fn settings(
 ) -> Result<Settings, String> {
     let file = match std::fs::read_to_string(user_file) {
         Ok(text) if text.trim().is_empty() => PartialSettings::default(),
-        Ok(text) => serde_yaml::from_str(&text).map_err(|e| format!("machine settings: {e}: {}", user_file.display()))?,
+        Ok(text) => {
+            serde_yaml::from_str(&text).map_err(|e| format!("machine settings: {e}: {}", user_file.display()))?
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => PartialSettings::default(),
-        Err(e) => return Err(format!("machine settings cannot be read ({e}); mend or remove the file: {}", user_file.display())),
+        Err(e) => {
+            return Err(format!(
+                "machine settings cannot be read ({e}); mend or remove the file: {}",
+                user_file.display()
+            ));
+        }
     };
     let merged = Figment::new()
         .merge(Serialized::defaults(defaults))
@@ -103,7 +110,10 @@ fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Result
         }
         let value = match field.as_str() {
             "threads" | "workers" => {
-                let number: usize = text.trim().parse().map_err(|_e| format!("environment variable {name} must be a whole number, got {text:?}"))?;
+                let number: usize = text
+                    .trim()
+                    .parse()
+                    .map_err(|_e| format!("environment variable {name} must be a whole number, got {text:?}"))?;
                 serde_json::Value::from(number)
             }
             _ => serde_json::Value::from(text),

@@ -48,7 +48,9 @@ fn units(stage: &StageDef) -> f64 {
     let pictures = |split| stage.data.dataset.split(split).len() as f64;
     use reid_data::dataset::Split::{Gallery, OccludedQuery, Pool, Query, Train, ValidationGallery, ValidationQuery};
     match (&stage.train, stage.kind) {
-        (Some(train), StageKind::Pretrain) => train.epochs as f64 * if pictures(Pool) > 0.0 { pictures(Pool) } else { pictures(Train) },
+        (Some(train), StageKind::Pretrain) => {
+            train.epochs as f64 * if pictures(Pool) > 0.0 { pictures(Pool) } else { pictures(Train) }
+        }
         (Some(train), _) => train.epochs as f64 * pictures(Train),
         (None, _) => [Query, Gallery, OccludedQuery, ValidationQuery, ValidationGallery].map(pictures).iter().sum(),
     }

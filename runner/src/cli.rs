@@ -13,8 +13,10 @@ use crate::progress::{Color, Mode};
 /// table. Running the same command again resumes, or does nothing.
 #[derive(Debug, Parser)]
 #[command(name = "reid-run", version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 done, 1 unexpected error, 2 usage, 3 invalid spec, 4 nothing selected, 5 invalid data, \
-6 store unusable, 75 interrupted and resumable, 100 some runs failed, 130 stopped at once.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 unexpected error, 2 usage, 3 invalid spec, 4 nothing selected, 5 invalid data, \
+6 store unusable, 75 interrupted and resumable, 100 some runs failed, 130 stopped at once."
+)]
 pub struct Cli {
     /// What to do; `run` if absent.
     #[command(subcommand)]

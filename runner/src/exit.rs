@@ -138,7 +138,13 @@ impl RunError {
             Self::NothingSelected(_) => ExitCode::NothingSelected,
             Self::Data(_) => ExitCode::Data,
             Self::Store(_) => ExitCode::Store,
-            Self::Results(ResultsError::Io { .. } | ResultsError::NewerSchema { .. } | ResultsError::Unreadable { .. } | ResultsError::Foreign { .. } | ResultsError::ColumnType { .. }) => ExitCode::Store,
+            Self::Results(
+                ResultsError::Io { .. }
+                | ResultsError::NewerSchema { .. }
+                | ResultsError::Unreadable { .. }
+                | ResultsError::Foreign { .. }
+                | ResultsError::ColumnType { .. },
+            ) => ExitCode::Store,
             Self::Results(_) => ExitCode::Usage,
             Self::Interrupted { .. } => ExitCode::Interrupted,
             Self::SomeFailed { .. } => ExitCode::SomeFailed,

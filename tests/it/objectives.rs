@@ -6,11 +6,11 @@ use std::cmp::Ordering;
 
 use candle_core::{Device, Result, Tensor, Var};
 use proptest::prelude::*;
+use reid_backbones::vit::{sincos_2d, sincos_at};
 use reid_data::rng::{Key, Rng, Stream};
 use reid_objectives::math::distance::{l2_normalize, normalize_rows};
 use reid_objectives::math::mask::{Grid, Mask, block_mask, hidden_count, random_mask};
 use reid_objectives::math::patch::{mae_loss, normalize_patches};
-use reid_backbones::vit::{sincos_2d, sincos_at};
 use reid_objectives::math::ranking::{Labels, QueryScore, Ranking, Samples, rank, rank_by_distances};
 use reid_objectives::math::schedule::{RunLength, ema_momentum, learning_rate, ramp};
 use reid_objectives::person_mae::spec::PixelNorm;

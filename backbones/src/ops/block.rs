@@ -203,7 +203,14 @@ impl Block {
         (z, Saved { norm1, qkv, probs, mixed, y, norm2, hidden: pre })
     }
 
-    fn backward(&self, x: &[f32], params: &[f32], saved: &Saved, dz: &[f32], (b, n): (usize, usize)) -> (Vec<f32>, Vec<f32>) {
+    fn backward(
+        &self,
+        x: &[f32],
+        params: &[f32],
+        saved: &Saved,
+        dz: &[f32],
+        (b, n): (usize, usize),
+    ) -> (Vec<f32>, Vec<f32>) {
         let BlockLayout { width: d, hidden, .. } = self.layout;
         let w = self.layout.split(params);
         let mut grads = vec![0.0; params.len()];

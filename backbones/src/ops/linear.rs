@@ -48,7 +48,14 @@ pub(super) fn forward(x: &[f32], weight: &[f32], bias: Option<&[f32]>, inputs: u
 }
 
 /// Adds to `dweight [o, i]` and `dbias [o]`.
-pub(super) fn backward_params(x: &[f32], dy: &[f32], dweight: &mut [f32], dbias: Option<&mut [f32]>, inputs: usize, outputs: usize) {
+pub(super) fn backward_params(
+    x: &[f32],
+    dy: &[f32],
+    dweight: &mut [f32],
+    dbias: Option<&mut [f32]>,
+    inputs: usize,
+    outputs: usize,
+) {
     let rows = x.len() / inputs;
     matmul(dweight, Write::Add, Mat::new(dy, rows, outputs).t(), Mat::new(x, rows, inputs));
     if let Some(dbias) = dbias {

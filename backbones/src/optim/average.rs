@@ -36,7 +36,13 @@ impl InplaceOp2 for Blend {
         "ema-update"
     }
 
-    fn cpu_fwd(&self, dst: &mut CpuStorage, dst_l: &Layout, src: &CpuStorage, src_l: &Layout) -> candle_core::Result<()> {
+    fn cpu_fwd(
+        &self,
+        dst: &mut CpuStorage,
+        dst_l: &Layout,
+        src: &CpuStorage,
+        src_l: &Layout,
+    ) -> candle_core::Result<()> {
         let (CpuStorage::F32(dst), CpuStorage::F32(src)) = (dst, src) else { bail!("parameters are f32") };
         let (Some((d0, d1)), Some((s0, s1))) = (dst_l.contiguous_offsets(), src_l.contiguous_offsets()) else {
             bail!("parameters are contiguous")

@@ -116,7 +116,13 @@ impl InplaceOp2 for Update<'_> {
         "optimizer-step"
     }
 
-    fn cpu_fwd(&self, dst: &mut CpuStorage, dst_l: &Layout, grad: &CpuStorage, grad_l: &Layout) -> candle_core::Result<()> {
+    fn cpu_fwd(
+        &self,
+        dst: &mut CpuStorage,
+        dst_l: &Layout,
+        grad: &CpuStorage,
+        grad_l: &Layout,
+    ) -> candle_core::Result<()> {
         let (CpuStorage::F32(params), CpuStorage::F32(grad)) = (dst, grad) else { bail!("parameters are f32") };
         let (Some((p0, p1)), Some((g0, g1))) = (dst_l.contiguous_offsets(), grad_l.contiguous_offsets()) else {
             bail!("parameters and gradients are contiguous")
@@ -148,7 +154,8 @@ fn adamw(spec: &AdamwSpec, step: u64, rate: f64, decay: f64, p: &mut [f32], g: &
     let root = (1.0 / correction2.sqrt()) as f32;
     let eps = spec.eps as f32;
     let (b1, b2, c1, c2) = (b1 as f32, b2 as f32, (1.0 - b1) as f32, (1.0 - b2) as f32);
-    let chunks = p.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK)).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
+    let chunks =
+        p.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK)).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
     chunks.for_each(|(((p, g), m), v)| {
         for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
             *m = b1 * *m + c1 * g;

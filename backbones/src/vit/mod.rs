@@ -85,7 +85,13 @@ impl Vit {
     }
 
     /// [`Self::build`] with sizes that have no name.
-    pub fn with_dims(dims: VitDims, spec: &VitSpec, prefix: &str, store: &mut ParamStore, source: &InitSource) -> Result<Self> {
+    pub fn with_dims(
+        dims: VitDims,
+        spec: &VitSpec,
+        prefix: &str,
+        store: &mut ParamStore,
+        source: &InitSource,
+    ) -> Result<Self> {
         let (width, patch) = (dims.width, spec.patch);
         let image = (spec.image[0], spec.image[1]);
         let (rows, cols) = (image.0 / patch, image.1 / patch);
@@ -100,13 +106,21 @@ impl Vit {
         };
         let class = store.add(&name("cls_token"), 0, &token(vec![1, 1, width]), source)?;
         let positions = match spec.positions {
-            Positions::Learned => {
-                PositionTable::Learned(store.add(&name("pos_embed"), 0, &token(vec![1, 1 + rows * cols, width]), source)?)
-            }
+            Positions::Learned => PositionTable::Learned(store.add(
+                &name("pos_embed"),
+                0,
+                &token(vec![1, 1 + rows * cols, width]),
+                source,
+            )?),
             Positions::SinCos => PositionTable::Fixed(fixed_positions(width, rows, cols, store.device())?),
         };
         let inputs = 3 * patch * patch;
-        let weight = ParamDef { name: "weight", shape: vec![width, 3, patch, patch], role: Role::Weight, init: init(inputs, width) };
+        let weight = ParamDef {
+            name: "weight",
+            shape: vec![width, 3, patch, patch],
+            role: Role::Weight,
+            init: init(inputs, width),
+        };
         let bias = ParamDef { name: "bias", shape: vec![width], role: Role::Bias, init: Init::Constant(0.0) };
         let patch_embed = store.add(&name("patch_embed.proj"), 0, &[weight, bias], source)?;
         let blocks = (0..dims.depth)

@@ -71,7 +71,14 @@ impl Decoder {
     ///
     /// # Errors
     /// If candle refuses.
-    pub fn build(spec: &DecoderSpec, shape: DecoderShape, prefix: &str, layer: usize, store: &mut ParamStore, source: &InitSource) -> Result<Self> {
+    pub fn build(
+        spec: &DecoderSpec,
+        shape: DecoderShape,
+        prefix: &str,
+        layer: usize,
+        store: &mut ParamStore,
+        source: &InitSource,
+    ) -> Result<Self> {
         let width = if spec.width == 0 { shape.encoder_width } else { spec.width };
         let heads = match spec.heads {
             0 if width % shape.encoder_head == 0 => width / shape.encoder_head,
@@ -81,18 +88,32 @@ impl Decoder {
         let name = |part: &str| format!("{prefix}{part}");
         let xavier = |fan_in, fan_out| Init::Xavier { fan_in, fan_out };
         let token = ParamDef { name: "", shape: vec![1, 1, width], role: Role::Token, init: Init::Normal(0.02) };
-        let embed = store.add(&name("embed"), layer, &linear_defs(shape.encoder_width, width, xavier(shape.encoder_width, width)), source)?;
+        let embed = store.add(
+            &name("embed"),
+            layer,
+            &linear_defs(shape.encoder_width, width, xavier(shape.encoder_width, width)),
+            source,
+        )?;
         let mask_token = store.add(&name("mask_token"), layer, &[token], source)?;
         let mut blocks = Vec::with_capacity(spec.depth);
         for i in 0..spec.depth {
             let block = name(&format!("blocks.{i}"));
             blocks.push(match spec.kind {
-                DecoderKind::Cross => DecoderBlock::Cross(Box::new(CrossBlock::build(width, &block, layer, store, source)?)),
-                DecoderKind::Joint | DecoderKind::Unshuffle => DecoderBlock::Own(store.add(&block, layer, &block_defs(width, &xavier), source)?),
+                DecoderKind::Cross => {
+                    DecoderBlock::Cross(Box::new(CrossBlock::build(width, &block, layer, store, source)?))
+                }
+                DecoderKind::Joint | DecoderKind::Unshuffle => {
+                    DecoderBlock::Own(store.add(&block, layer, &block_defs(width, &xavier), source)?)
+                }
             });
         }
         let norm = store.add(&name("norm"), layer, &norm_defs(width), source)?;
-        let predict = store.add(&name("pred"), layer, &linear_defs(width, shape.outputs, xavier(width, shape.outputs)), source)?;
+        let predict = store.add(
+            &name("pred"),
+            layer,
+            &linear_defs(width, shape.outputs, xavier(width, shape.outputs)),
+            source,
+        )?;
         Ok(Self { kind: spec.kind, width, heads, embed, mask_token, blocks, norm, predict })
     }
 
@@ -108,7 +129,13 @@ impl Decoder {
     ///
     /// # Errors
     /// If candle refuses.
-    pub fn forward(&self, params: &Params, tokens: &Tensor, keep: &Keep, positions: &DecoderPositions) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        params: &Params,
+        tokens: &Tensor,
+        keep: &Keep,
+        positions: &DecoderPositions,
+    ) -> Result<Tensor> {
         let memory = ops::linear(tokens, params, self.embed)?; // [b, 1 + v, w]
         let mask_token = params.tensor(self.mask_token)?; // [1, 1, w]
         let n = positions.queries.dim(1)?;
@@ -204,7 +231,8 @@ impl CrossBlock {
     /// - `x`: `[b, n, w]`; `memory`: `[b, m, w]`; output: `[b, n, w]`
     fn forward(&self, params: &Params, x: &Tensor, memory: &Tensor, heads: usize) -> Result<Tensor> {
         let normed = ops::layer_norm(x, params, self.norm_self)?;
-        let (q, kv) = (ops::linear(&normed, params, self.self_query)?, ops::linear(&normed, params, self.self_key_value)?);
+        let (q, kv) =
+            (ops::linear(&normed, params, self.self_query)?, ops::linear(&normed, params, self.self_key_value)?);
         let x = (x + ops::linear(&ops::cross_attention(&q, &kv, heads)?, params, self.self_proj)?)?;
 
         let q = ops::linear(&ops::layer_norm(&x, params, self.norm_query)?, params, self.query)?;

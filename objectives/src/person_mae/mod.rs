@@ -114,19 +114,32 @@ impl PersonMae {
         let teacher = if spec.target == Target::Pixel { None } else { Some(student.duplicate()?) };
         let dims = vit.dims();
         let layer = dims.depth + 1;
-        let shape = |outputs| DecoderShape { encoder_width: dims.width, encoder_head: dims.width / dims.heads, outputs };
+        let shape =
+            |outputs| DecoderShape { encoder_width: dims.width, encoder_head: dims.width / dims.heads, outputs };
         let pixels = match spec.target {
             Target::Feature => None,
             Target::Pixel | Target::Both => {
                 let outputs = vit.patch() * vit.patch() * 3;
-                Some(Decoder::build(&spec.pixel_decoder, shape(outputs), "pixel_decoder.", layer, &mut student, source)?)
+                Some(Decoder::build(
+                    &spec.pixel_decoder,
+                    shape(outputs),
+                    "pixel_decoder.",
+                    layer,
+                    &mut student,
+                    source,
+                )?)
             }
         };
         let features = match spec.target {
             Target::Pixel => None,
-            Target::Feature | Target::Both => {
-                Some(Decoder::build(&spec.feature_decoder, shape(dims.width), "feature_decoder.", layer, &mut student, source)?)
-            }
+            Target::Feature | Target::Both => Some(Decoder::build(
+                &spec.feature_decoder,
+                shape(dims.width),
+                "feature_decoder.",
+                layer,
+                &mut student,
+                source,
+            )?),
         };
         Ok(Self { spec, backbone, batch, vit, student, teacher, pixels, features, device })
     }

@@ -86,7 +86,13 @@ struct Side {
 }
 
 impl Side {
-    fn extract(split: Split, views: &ViewPlan, batch: usize, model: &dyn Embed, services: &dyn Services) -> Result<Self> {
+    fn extract(
+        split: Split,
+        views: &ViewPlan,
+        batch: usize,
+        model: &dyn Embed,
+        services: &dyn Services,
+    ) -> Result<Self> {
         let mut features = services.extract(split, views, batch, model)?;
         normalize_rows(&mut features.values, features.width);
         let records = services.records(split);

@@ -35,7 +35,12 @@ impl EncoderModel {
     ///
     /// # Errors
     /// If they do not fit the architecture; `path` is named.
-    pub fn with_weights(spec: &VitSpec, tensors: &BTreeMap<String, Tensor>, path: &Path, device: &Device) -> Result<Self> {
+    pub fn with_weights(
+        spec: &VitSpec,
+        tensors: &BTreeMap<String, Tensor>,
+        path: &Path,
+        device: &Device,
+    ) -> Result<Self> {
         let model = Self::random(spec, 0, device)?;
         weights::load(&model.store, super::ENCODER, tensors, path)?;
         Ok(model)
@@ -73,7 +78,8 @@ impl NeckModel {
         path: &Path,
         device: &Device,
     ) -> Result<Self> {
-        let strip = |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix(super::ENCODER)?.to_owned(), tensor.clone()));
+        let strip =
+            |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix(super::ENCODER)?.to_owned(), tensor.clone()));
         let encoder: BTreeMap<String, Tensor> = product.iter().filter_map(strip).collect();
         let get = |name: &str| -> Result<Tensor> {
             let found = product.get(name).ok_or_else(|| TaskError::MissingState { name: name.to_owned() })?;

@@ -62,7 +62,12 @@ impl Supervised {
         // TransReID's bottleneck bias is frozen at 0, so there is none.
         let weight = ParamDef { name: "weight", shape: vec![width], role: Role::Scale, init: Init::Constant(1.0) };
         let neck = store.add(NECK.trim_end_matches('.'), layer, &[weight], &source)?;
-        let weight = ParamDef { name: "weight", shape: vec![identities, width], role: Role::Weight, init: Init::Normal(CLASSIFIER_STD) };
+        let weight = ParamDef {
+            name: "weight",
+            shape: vec![identities, width],
+            role: Role::Weight,
+            init: Init::Normal(CLASSIFIER_STD),
+        };
         let classifier = store.add(CLASSIFIER, layer, &[weight], &source)?;
         let stats = RunningStats::new(width, device)?;
         let (spec, backbone, device) = (spec.clone(), backbone.clone(), device.clone());

@@ -18,7 +18,10 @@ pub(super) fn show(args: &SpecArgs) -> Result<(), RunError> {
     let setup = Setup::new(&args.common)?;
     let experiment = setup.load(&args.spec, &args.overrides, args.common.color)?;
     for run in &experiment.runs {
-        let header = format!("--- # {} pretrain seed {}, downstream seed {}\n", run.label, run.seeds.pretrain, run.seeds.downstream);
+        let header = format!(
+            "--- # {} pretrain seed {}, downstream seed {}\n",
+            run.label, run.seeds.pretrain, run.seeds.downstream
+        );
         print(header.as_bytes())?;
         print(run.to_yaml().as_bytes())?;
     }

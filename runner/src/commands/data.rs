@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use reid_data::spec::{DataSpec, SyntheticSpec};
-use reid_data::synthetic::{AuditFeatures, AuditFeature, audit_features, chance_map, contact_sheet, write_dataset};
+use reid_data::synthetic::{AuditFeature, AuditFeatures, audit_features, chance_map, contact_sheet, write_dataset};
 use reid_objectives::math::distance::normalize_rows;
 use reid_objectives::math::ranking::{Labels, Samples, rank};
 
@@ -61,7 +61,12 @@ fn audit(spec: &SyntheticSpec, threads: usize) -> Result<String, RunError> {
     let oracle = map(|picture| &picture.oracle)?;
     let mut text = String::from("built-in synthetic data, test split, mAP in per cent\n");
     let mut line = |name: &str, value: f64, wanted: &str, holds: bool| {
-        let _ = writeln!(text, "  {name:<34} {:>5.1}   {wanted}: {}", value * 100.0, if holds { "holds" } else { "VIOLATED" });
+        let _ = writeln!(
+            text,
+            "  {name:<34} {:>5.1}   {wanted}: {}",
+            value * 100.0,
+            if holds { "holds" } else { "VIOLATED" }
+        );
     };
     line("chance", chance, "the floor", true);
     line("color histograms in 6 stripes", histograms, "below 35", histograms < 0.35);
@@ -70,7 +75,11 @@ fn audit(spec: &SyntheticSpec, threads: usize) -> Result<String, RunError> {
     Ok(text)
 }
 
-fn map_of(query: &[AuditFeature], gallery: &[AuditFeature], feature: fn(&AuditFeature) -> &Vec<f32>) -> Result<f64, RunError> {
+fn map_of(
+    query: &[AuditFeature],
+    gallery: &[AuditFeature],
+    feature: fn(&AuditFeature) -> &Vec<f32>,
+) -> Result<f64, RunError> {
     let flat = |side: &[AuditFeature]| side.iter().flat_map(|picture| feature(picture).clone()).collect::<Vec<f32>>();
     let width = query.first().map_or(1, |picture| feature(picture).len());
     let (mut q, mut g) = (flat(query), flat(gallery));

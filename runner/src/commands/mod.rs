@@ -80,7 +80,12 @@ fn use_color(color: Color, terminal: bool) -> bool {
     match color {
         Color::Always => true,
         Color::Never => false,
-        Color::Auto => !set("NO_COLOR") && (terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb") || set("CLICOLOR_FORCE") || set("FORCE_COLOR")),
+        Color::Auto => {
+            !set("NO_COLOR")
+                && (terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+                    || set("CLICOLOR_FORCE")
+                    || set("FORCE_COLOR"))
+        }
     }
 }
 
@@ -88,12 +93,15 @@ fn use_color(color: Color, terminal: bool) -> bool {
 fn print(bytes: &[u8]) -> Result<(), RunError> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(RunError::Unexpected(format!("writing to stdout: {e}"))),
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(RunError::Unexpected(format!("writing to stdout: {e}")))
+        }
         _ => Ok(()),
     }
 }
 
 fn schema() -> Result<(), RunError> {
-    let text = serde_json::to_string_pretty(&reid_experiments::schema()).map_err(|e| RunError::Unexpected(e.to_string()))?;
+    let text =
+        serde_json::to_string_pretty(&reid_experiments::schema()).map_err(|e| RunError::Unexpected(e.to_string()))?;
     print(format!("{text}\n").as_bytes())
 }

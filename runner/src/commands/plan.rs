@@ -45,7 +45,13 @@ enum State {
 }
 
 /// The plan in words: a line per kind of stage, the cost, and if asked a line per stage.
-pub(super) fn describe(plan: &Plan, store: Option<&Store>, calibration: &Calibration, threads: usize, stages: bool) -> Result<String, RunError> {
+pub(super) fn describe(
+    plan: &Plan,
+    store: Option<&Store>,
+    calibration: &Calibration,
+    threads: usize,
+    stages: bool,
+) -> Result<String, RunError> {
     let mut states = Vec::with_capacity(plan.stages.len());
     for stage in &plan.stages {
         states.push(match store {
@@ -70,7 +76,12 @@ pub(super) fn describe(plan: &Plan, store: Option<&Store>, calibration: &Calibra
         }
         total += seconds;
         let (done, begun, todo) = (count(State::Done), count(State::Begun), count(State::Todo));
-        let _ = writeln!(text, "  {:<9} {:>4} for {uses} runs: {done} done, {begun} begun, {todo} to do", kind.name(), of_kind.len());
+        let _ = writeln!(
+            text,
+            "  {:<9} {:>4} for {uses} runs: {done} done, {begun} begun, {todo} to do",
+            kind.name(),
+            of_kind.len()
+        );
     }
     let known = short_duration(Duration::from_secs_f64(total));
     match (unknown, states.iter().all(|&state| state == State::Done)) {
@@ -79,7 +90,10 @@ pub(super) fn describe(plan: &Plan, store: Option<&Store>, calibration: &Calibra
             let _ = writeln!(text, "about {known} on this machine");
         }
         (n, _) => {
-            let _ = writeln!(text, "cost: {known} for the stages whose like has been computed here; {n} unknown until the first of their kind is done");
+            let _ = writeln!(
+                text,
+                "cost: {known} for the stages whose like has been computed here; {n} unknown until the first of their kind is done"
+            );
         }
     }
     if stages {

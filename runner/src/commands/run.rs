@@ -38,13 +38,20 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         ..engine(&setup, spec, &args.overrides, &experiment.name)?
     };
     if args.require_clean && engine.source.state.as_ref().is_none_or(|state| state.dirty) {
-        return Err(RunError::Usage("--require-clean: the spec's repository has uncommitted changes or none was found".to_owned()));
+        return Err(RunError::Usage(
+            "--require-clean: the spec's repository has uncommitted changes or none was found".to_owned(),
+        ));
     }
     let plan = Plan::new(&experiment, &mut datasets)?;
     setup.progress.line(describe(&plan, Some(&engine.store), &calibration, setup.settings.threads, false)?.trim_end());
     let summary = engine.execute(&plan)?;
     let ids = plan.runs.iter().map(|run| run.id.clone()).collect();
-    let shown = RunTable { experiment: &experiment, ids, common: &args.common, command: format!("reid-run {}", spec.display()) };
+    let shown = RunTable {
+        experiment: &experiment,
+        ids,
+        common: &args.common,
+        command: format!("reid-run {}", spec.display()),
+    };
     print_table(&engine.store, &shown)?;
     let took = short_duration(Duration::from_secs_f64(began.elapsed().as_secs_f64()));
     setup.progress.line(format_args!(
@@ -70,7 +77,8 @@ fn engine(setup: &Setup, spec: &Path, overrides: &[String], name: &str) -> Resul
         setup.progress.warn(warning);
     }
     let log = EventLog::open(&store.logs(), name)?;
-    let interrupt = Interrupt::install().map_err(|e| RunError::Unexpected(format!("signals cannot be handled: {e}")))?;
+    let interrupt =
+        Interrupt::install().map_err(|e| RunError::Unexpected(format!("signals cannot be handled: {e}")))?;
     Ok(Engine {
         store,
         progress: setup.progress.clone(),

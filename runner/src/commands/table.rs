@@ -36,9 +36,15 @@ pub(super) fn table(args: &TableArgs) -> Result<(), RunError> {
     let setup = Setup::new(&args.common)?;
     let Some(store) = Store::open_existing(&setup.settings.out)? else {
         let out = setup.settings.out.display();
-        return Err(RunError::NothingSelected(format!("no results; run a spec first, or name their folder with --out: {out}")));
+        return Err(RunError::NothingSelected(format!(
+            "no results; run a spec first, or name their folder with --out: {out}"
+        )));
     };
-    let mut options = TableOptions { split: args.split.clone(), experiment: args.experiment.clone(), ..terminal_options(&args.common) };
+    let mut options = TableOptions {
+        split: args.split.clone(),
+        experiment: args.experiment.clone(),
+        ..terminal_options(&args.common)
+    };
     if let Some(spec) = &args.spec {
         let experiment = setup.load(spec, &args.overrides, args.common.color)?;
         let base = experiment.path.parent().map(std::path::Path::to_owned).unwrap_or_default();
@@ -76,8 +82,10 @@ fn choose_on(experiment: &Experiment) -> ChooseOn {
 /// Width, color and characters of the terminal that stdout is; 80 columns where it is none.
 fn terminal_options(common: &Common) -> TableOptions {
     let terminal = std::io::stdout().is_terminal();
-    let width = if terminal { console::Term::stdout().size_checked().map_or(80, |(_, width)| usize::from(width)) } else { 80 };
-    let utf8 = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    let width =
+        if terminal { console::Term::stdout().size_checked().map_or(80, |(_, width)| usize::from(width)) } else { 80 };
+    let utf8 =
+        ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
     let ascii = terminal && utf8.is_some_and(|locale| !locale.to_lowercase().replace('-', "").contains("utf8"));
     TableOptions { width: Some(width), color: use_color(common.color, terminal), ascii, ..TableOptions::default() }
 }

@@ -71,7 +71,13 @@ pub(super) struct Window {
 }
 
 /// Writes a checkpoint to `path`.
-pub(super) fn write(path: &Path, position: &Position, plan: &EpochPlan, task: &dyn Task, optimizer: &Optimizer) -> Result<(), RunError> {
+pub(super) fn write(
+    path: &Path,
+    position: &Position,
+    plan: &EpochPlan,
+    task: &dyn Task,
+    optimizer: &Optimizer,
+) -> Result<(), RunError> {
     let mut tensors: Vec<(String, Tensor)> = task.trainable().buffers("param.").map_err(unexpected)?;
     let (moments, _steps) = optimizer.save(task.trainable()).map_err(unexpected)?;
     tensors.extend(moments);
@@ -99,13 +105,21 @@ pub(super) fn write(path: &Path, position: &Position, plan: &EpochPlan, task: &d
 }
 
 /// Restores a checkpoint; the optimizer and the task must be freshly built for the same stage.
-pub(super) fn read(path: &Path, task: &mut dyn Task, optimizer: &mut Optimizer) -> Result<(Position, EpochPlan), RunError> {
+pub(super) fn read(
+    path: &Path,
+    task: &mut dyn Task,
+    optimizer: &mut Optimizer,
+) -> Result<(Position, EpochPlan), RunError> {
     let bytes = std::fs::read(path).map_err(io_error("reading a checkpoint", path))?;
     let damaged = |reason: String| {
-        RunError::Unexpected(format!("checkpoint cannot be used ({reason}); delete it and run again: {}", path.display()))
+        RunError::Unexpected(format!(
+            "checkpoint cannot be used ({reason}); delete it and run again: {}",
+            path.display()
+        ))
     };
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
-    let header = header.metadata().as_ref().and_then(|m| m.get(HEADER)).ok_or_else(|| damaged("no position".to_owned()))?;
+    let header =
+        header.metadata().as_ref().and_then(|m| m.get(HEADER)).ok_or_else(|| damaged("no position".to_owned()))?;
     let position: Position = serde_json::from_str(header).map_err(|e| damaged(e.to_string()))?;
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| damaged(e.to_string()))?;
     let tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();

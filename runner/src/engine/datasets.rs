@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use reid_data::datasets::{OpenSettings, open};
 use reid_data::dataset::{Dataset, Split};
+use reid_data::datasets::{OpenSettings, open};
 use reid_data::pictures::Pictures;
 use reid_data::spec::{DataSpec, OnCorrupt, ValidationSpec};
 use serde_json::{Value, json};
@@ -58,8 +58,14 @@ impl Datasets {
     ///
     /// # Errors
     /// If the data are missing, break a rule or hold corrupt pictures.
-    pub fn open(&mut self, spec: &DataSpec, validation: ValidationSpec, on_corrupt: OnCorrupt) -> Result<Arc<OpenData>, RunError> {
-        let name = serde_json::to_string(&(spec, validation, on_corrupt)).map_err(|e| RunError::Unexpected(e.to_string()))?;
+    pub fn open(
+        &mut self,
+        spec: &DataSpec,
+        validation: ValidationSpec,
+        on_corrupt: OnCorrupt,
+    ) -> Result<Arc<OpenData>, RunError> {
+        let name =
+            serde_json::to_string(&(spec, validation, on_corrupt)).map_err(|e| RunError::Unexpected(e.to_string()))?;
         if let Some(data) = self.opened.get(&name) {
             return Ok(Arc::clone(data));
         }

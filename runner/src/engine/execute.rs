@@ -122,7 +122,14 @@ impl Engine {
             }
             let (started, began) = (jiff::Timestamp::now().as_microsecond(), Instant::now());
             let outcome = self.stages(plan, run, &mut done, &mut failed, &mut summary, (&program, &host));
-            let row = record::RowContext { engine: self, program: &program, host: &host, started, seconds: began.elapsed(), before };
+            let row = record::RowContext {
+                engine: self,
+                program: &program,
+                host: &host,
+                started,
+                seconds: began.elapsed(),
+                before,
+            };
             match outcome {
                 Ok(stages) => row.write_ok(plan, run, &stages)?,
                 Err(StageFailure::Stop(error)) => return Err(error),
@@ -267,7 +274,8 @@ struct Work<'a> {
 impl Work<'_> {
     fn train(&self, lease: &mut Lease, input: Option<&StageDir>) -> Result<Product, TrainError> {
         let (mut task, split) = self.task(input)?;
-        let spec = self.stage.train.as_ref().ok_or_else(|| RunError::Unexpected("a training without settings".to_owned()))?;
+        let spec =
+            self.stage.train.as_ref().ok_or_else(|| RunError::Unexpected("a training without settings".to_owned()))?;
         let folder = lease.dir().to_owned();
         let show = |steps: usize| self.engine.progress.stage(&self.stage.label, steps as u64);
         let training = Training {
@@ -312,7 +320,9 @@ impl Work<'_> {
                     let batch = spec.pretrain.train.batch;
                     Ok((Box::new(PersonMae::build(objective, self.vit, batch, self.stage.seed, device)?), split))
                 }
-                ObjectiveSpec::None(_) => Err(RunError::Unexpected("`none` has no pre-training stage".to_owned()).into()),
+                ObjectiveSpec::None(_) => {
+                    Err(RunError::Unexpected("`none` has no pre-training stage".to_owned()).into())
+                }
             };
         }
         match &spec.protocol {
@@ -350,7 +360,8 @@ impl Work<'_> {
             _ => Box::new(self.encoder(input)?),
         };
         let shown = self.engine.progress.stage(&self.stage.label, 1);
-        let services = DataServices { data: self.stage.data.clone(), workers: self.engine.workers, device: device.clone() };
+        let services =
+            DataServices { data: self.stage.data.clone(), workers: self.engine.workers, device: device.clone() };
         let views = evaluation::views(settings, self.vit, evaluation_normalisation(protocol));
         let scores: Vec<Scores> = evaluation::evaluate(&*model, &views, settings.batch, &services)?;
         let evaluated = EvaluationRecord::new(&scores);

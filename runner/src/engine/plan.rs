@@ -130,7 +130,13 @@ struct Draft {
 }
 
 impl Planner {
-    fn run(&mut self, i: usize, run: &ResolvedRun, experiment: &str, datasets: &mut Datasets) -> Result<RunPlan, RunError> {
+    fn run(
+        &mut self,
+        i: usize,
+        run: &ResolvedRun,
+        experiment: &str,
+        datasets: &mut Datasets,
+    ) -> Result<RunPlan, RunError> {
         let spec = &run.spec;
         let data = datasets.open(&spec.data, spec.validation, spec.on_corrupt)?;
         let mut stages = Vec::new();

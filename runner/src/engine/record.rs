@@ -70,7 +70,12 @@ impl EvaluationRecord {
         let set = |scores: &Scores| QuerySet {
             split: split_name(scores.split).to_owned(),
             // A set of queries without any match has no mean; JSON has no NaN, so it is left out.
-            metrics: scores.metrics.iter().filter(|(_, v)| v.is_finite()).map(|(key, v)| (key.name().to_owned(), *v)).collect(),
+            metrics: scores
+                .metrics
+                .iter()
+                .filter(|(_, v)| v.is_finite())
+                .map(|(key, v)| (key.name().to_owned(), *v))
+                .collect(),
             queries: scores.queries.iter().map(query).collect(),
         };
         Self { sets: scores.iter().map(set).collect() }
@@ -83,7 +88,8 @@ impl EvaluationRecord {
     /// `test mAP 41.2 %, rank-1 55.0 %`, for the terminal.
     pub(super) fn headline(&self) -> String {
         let text = |set: &QuerySet| {
-            let per_cent = |name: &str| set.metrics.get(name).map_or("undefined".to_owned(), |v| format!("{:.1} %", v * 100.0));
+            let per_cent =
+                |name: &str| set.metrics.get(name).map_or("undefined".to_owned(), |v| format!("{:.1} %", v * 100.0));
             format!("{} mAP {}, rank-1 {}", set.split, per_cent("map"), per_cent("rank1"))
         };
         self.sets.iter().map(text).collect::<Vec<_>>().join("; ")
@@ -109,7 +115,8 @@ fn query_split(name: &str) -> Split {
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), RunError> {
-    let text = serde_json::to_string(value).map_err(|e| RunError::Unexpected(format!("writing {}: {e}", path.display())))?;
+    let text =
+        serde_json::to_string(value).map_err(|e| RunError::Unexpected(format!("writing {}: {e}", path.display())))?;
     Ok(write_atomic(path, text.as_bytes())?)
 }
 
@@ -141,7 +148,8 @@ pub(super) fn known_rows(store: &Store) -> Result<BTreeMap<String, KnownRow>, Ru
     let frames = reid_results::read(&store.results()).map_err(RunError::from)?;
     let rows = frames.rows().map_err(RunError::from)?;
     let known = |row: RunRow| {
-        let (status, attempts, error, stage) = (row.status, row.attempts, row.error.clone(), row.stage_evaluate.clone());
+        let (status, attempts, error, stage) =
+            (row.status, row.attempts, row.error.clone(), row.stage_evaluate.clone());
         (row.run_id.clone(), KnownRow { status, attempts, error, stage_evaluate: stage, row })
     };
     Ok(rows.into_iter().map(known).collect())
@@ -213,10 +221,16 @@ impl RowContext<'_> {
         for set in &scores.sets {
             row.metrics.extend(set.metrics.iter().map(|(name, &value)| (format!("{}.{name}", set.split), value)));
             let records = run.data.dataset.split(query_split(&set.split));
-            queries.extend(set.queries.iter().filter_map(|query| Some(query_row(&set.split, query, records.get(query.record as usize)?))));
+            queries.extend(
+                set.queries
+                    .iter()
+                    .filter_map(|query| Some(query_row(&set.split, query, records.get(query.record as usize)?))),
+            );
         }
         let unchanged = self.before.is_some_and(|known| {
-            !known.is_failed() && known.stage_evaluate == row.stage_evaluate && known.row.computed_commit == row.computed_commit
+            !known.is_failed()
+                && known.stage_evaluate == row.stage_evaluate
+                && known.row.computed_commit == row.computed_commit
         });
         if unchanged {
             return Ok(());
@@ -302,7 +316,9 @@ fn query_row(split: &str, query: &QueryRecord, record: &Record) -> QueryRow {
 fn to_scalar(value: &Value) -> Scalar {
     match value {
         Value::Bool(value) => Scalar::Bool(*value),
-        Value::Number(number) => number.as_i64().map_or_else(|| Scalar::Float(number.as_f64().unwrap_or(f64::NAN)), Scalar::Int),
+        Value::Number(number) => {
+            number.as_i64().map_or_else(|| Scalar::Float(number.as_f64().unwrap_or(f64::NAN)), Scalar::Int)
+        }
         Value::String(text) => Scalar::Text(text.clone()),
         other => Scalar::Text(other.to_string()),
     }

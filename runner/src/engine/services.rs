@@ -27,9 +27,16 @@ impl Services for DataServices {
         self.data.dataset.split(split)
     }
 
-    fn extract(&self, split: Split, views: &ViewPlan, batch: usize, model: &dyn Embed) -> reid_objectives::Result<Features> {
+    fn extract(
+        &self,
+        split: Split,
+        views: &ViewPlan,
+        batch: usize,
+        model: &dyn Embed,
+    ) -> reid_objectives::Result<Features> {
         let plan = Arc::new(sampler::sequential(self.records(split), batch));
-        let settings = LoaderSettings { seed: 0, epoch: 0, start: 0, tail: Tail::Keep, workers: self.workers, queue: 2 };
+        let settings =
+            LoaderSettings { seed: 0, epoch: 0, start: 0, tail: Tail::Keep, workers: self.workers, queue: 2 };
         let loader = Loader::new(self.data.pictures(split), plan, Arc::new(views.clone()), settings)?;
         let mut features = Features { values: Vec::new(), width: 0, records: Vec::new() };
         for batch in loader {

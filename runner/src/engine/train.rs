@@ -40,7 +40,9 @@ pub(super) enum TrainError {
     #[error("interrupted")]
     Interrupted,
     /// The loss is no number; the last good checkpoint is kept.
-    #[error("loss is {loss} at step {step} (epoch {epoch}); lower the learning rate or clip gradients; the last good checkpoint is kept")]
+    #[error(
+        "loss is {loss} at step {step} (epoch {epoch}); lower the learning rate or clip gradients; the last good checkpoint is kept"
+    )]
     NotFinite {
         /// The loss.
         loss: f64,
@@ -92,7 +94,8 @@ impl Training<'_> {
     /// Trains to the end, from the latest checkpoint if there is one.
     pub(super) fn run(mut self, task: &mut dyn Task) -> Result<Report, TrainError> {
         if task.couples_samples() && self.spec.accumulate > 1 {
-            let problem = "the loss compares the samples of a batch, so accumulating batches would change it".to_owned();
+            let problem =
+                "the loss compares the samples of a batch, so accumulating batches would change it".to_owned();
             let remedy = "set `accumulate: 1` and a larger batch".to_owned();
             return Err(TaskError::Unsuitable { problem, remedy }.into());
         }
@@ -108,7 +111,11 @@ impl Training<'_> {
                 if per_epoch == 0 {
                     let (n, batch) = (plan.draws.len(), self.spec.batch * self.spec.accumulate);
                     let problem = format!("an epoch has {n} pictures, but one optimizer step takes {batch}");
-                    return Err(TaskError::Unsuitable { problem, remedy: "use a smaller batch or more data".to_owned() }.into());
+                    return Err(TaskError::Unsuitable {
+                        problem,
+                        remedy: "use a smaller batch or more data".to_owned(),
+                    }
+                    .into());
                 }
                 (Position { per_epoch, ..self.start() }, plan)
             }
@@ -118,7 +125,12 @@ impl Training<'_> {
         if position.updates > 0 {
             shown.note(format_args!("resumed at step {} of {steps}", position.updates));
         }
-        let mut saver = Saver { last_time: Instant::now(), last_epoch: position.epoch, began: Instant::now(), before: position.seconds };
+        let mut saver = Saver {
+            last_time: Instant::now(),
+            last_epoch: position.epoch,
+            began: Instant::now(),
+            before: position.seconds,
+        };
         let every = self.spec.checkpoint_every.in_steps(steps, self.spec.epochs) / position.per_epoch as f64;
 
         while position.epoch < self.spec.epochs {
@@ -151,7 +163,11 @@ impl Training<'_> {
         flush(&mut position, self.spec.epochs - 1, last);
         position.seconds = saver.seconds();
         let rate = position.images as f64 / position.seconds.max(f64::EPSILON);
-        shown.finish(&format!("{} steps in {}, {rate:.0} images/s", position.updates, crate::progress::short_duration(Duration::from_secs_f64(position.seconds))));
+        shown.finish(&format!(
+            "{} steps in {}, {rate:.0} images/s",
+            position.updates,
+            crate::progress::short_duration(Duration::from_secs_f64(position.seconds))
+        ));
         Ok(Report { position })
     }
 
@@ -165,13 +181,20 @@ impl Training<'_> {
     }
 
     /// The latest checkpoint, if it was made on this class of device.
-    fn resume(&mut self, checkpoints: &CheckpointStore, task: &mut dyn Task, optimizer: &mut Optimizer) -> Result<Option<(Position, EpochPlan)>, TrainError> {
+    fn resume(
+        &mut self,
+        checkpoints: &CheckpointStore,
+        task: &mut dyn Task,
+        optimizer: &mut Optimizer,
+    ) -> Result<Option<(Position, EpochPlan)>, TrainError> {
         let latest = checkpoints.latest().map_err(RunError::from)?;
         let Some(found) = latest.checkpoint else { return Ok(None) };
         let (mut position, plan) = checkpoint::read(&found.path, task, optimizer)?;
         if position.device != self.device_class {
             let (was, is, path) = (&position.device, self.device_class, found.path.display());
-            let text = format!("the stage was begun on {was} and cannot be resumed on {is}; resume it there or delete its checkpoint: {path}");
+            let text = format!(
+                "the stage was begun on {was} and cannot be resumed on {is}; resume it there or delete its checkpoint: {path}"
+            );
             return Err(RunError::Unexpected(text).into());
         }
         if position.instruction_set != self.instruction_set {
@@ -236,7 +259,8 @@ impl Training<'_> {
         if self.spec.accumulate > 1 {
             grads.scale(1.0 / self.spec.accumulate as f64).map_err(TaskError::from)?;
         }
-        let norm = if self.spec.clip > 0.0 { grads.clip(self.spec.clip) } else { grads.norm() }.map_err(TaskError::from)?;
+        let norm =
+            if self.spec.clip > 0.0 { grads.clip(self.spec.clip) } else { grads.norm() }.map_err(TaskError::from)?;
         let rate = |multiplier| {
             let run = RunLength { steps, epochs: self.spec.epochs };
             learning_rate(&self.spec.schedule, self.base_rate(), multiplier, clock.step, run)
@@ -257,7 +281,14 @@ impl Training<'_> {
     }
 
     /// Adds a step's metrics to the window, and records the window's means when it is full.
-    fn record(&self, outputs: &[StepOutput], norm: f64, rate: f64, position: &mut Position, steps: usize) -> Result<f64, TrainError> {
+    fn record(
+        &self,
+        outputs: &[StepOutput],
+        norm: f64,
+        rate: f64,
+        position: &mut Position,
+        steps: usize,
+    ) -> Result<f64, TrainError> {
         let share = 1.0 / outputs.len() as f64;
         let mut values = vec![(MetricKey::GradNorm, norm), (MetricKey::Lr, rate)];
         let mut mean_loss = 0.0;
@@ -280,10 +311,19 @@ impl Training<'_> {
         Ok(mean_loss)
     }
 
-    fn save(&self, checkpoints: &CheckpointStore, position: &mut Position, plan: &EpochPlan, task: &dyn Task, optimizer: &Optimizer, saver: &mut Saver) -> Result<(), TrainError> {
+    fn save(
+        &self,
+        checkpoints: &CheckpointStore,
+        position: &mut Position,
+        plan: &EpochPlan,
+        task: &dyn Task,
+        optimizer: &Optimizer,
+        saver: &mut Saver,
+    ) -> Result<(), TrainError> {
         self.lease.ensure_held().map_err(RunError::from)?;
         position.seconds = saver.seconds();
-        let written = checkpoints.save_with(position.updates as u64, |path| checkpoint::write(path, position, plan, task, optimizer));
+        let written = checkpoints
+            .save_with(position.updates as u64, |path| checkpoint::write(path, position, plan, task, optimizer));
         written.map_err(|error| match error {
             RunError::Store(error) => RunError::Store(self.lease.explain(error)),
             other => other,

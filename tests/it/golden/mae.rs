@@ -1,10 +1,10 @@
 //! Golden: masks, patches, positions and the loss of masked autoencoders.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
+use reid_backbones::vit::{sincos_2d, sincos_at};
 use reid_data::rng::{Key, Rng, Stream};
 use reid_objectives::math::mask::{BlockLaw, Draws, Grid, mae_keep_count, mask_by_noise};
 use reid_objectives::math::patch::{mae_loss, normalize_patches, patchify, unpatchify};
-use reid_backbones::vit::{sincos_2d, sincos_at};
 use reid_objectives::person_mae::spec::PixelNorm;
 use reid_tests::Golden;
 use reid_tests::golden::{max_abs, relative_to_max};
