@@ -19,6 +19,9 @@ pub trait Encoder: Send + Sync {
     ///
     /// # Shapes
     /// - `images`: `[b, 3, h, w]`; output: see [`Tokens`]
+    ///
+    /// # Errors
+    /// If shapes do not fit, or candle refuses.
     fn forward(&self, params: &Params, images: &Tensor, input: &Input) -> Result<Tokens>;
 }
 
@@ -88,11 +91,17 @@ pub struct Captured {
 
 impl Tokens {
     /// `[b, d]`, the class token.
+    ///
+    /// # Errors
+    /// If shapes do not fit, or candle refuses.
     pub fn class(&self) -> Result<Tensor> {
         Ok(self.all.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?)
     }
 
     /// `[b, k, d]`, the patches.
+    ///
+    /// # Errors
+    /// If shapes do not fit, or candle refuses.
     pub fn patches(&self) -> Result<Tensor> {
         let count = self.all.dim(1)? - self.prefix;
         Ok(self.all.narrow(1, self.prefix, count)?)

@@ -26,6 +26,9 @@ pub enum Init {
 
 impl Init {
     /// `len` values for the parameter `name`.
+    ///
+    /// # Panics
+    /// If [`Self::Fixed`] holds another number of values, which is our bug.
     pub fn values(&self, name: &str, len: usize, source: &InitSource) -> Vec<f32> {
         match self {
             Self::Constant(value) => vec![*value; len],

@@ -127,6 +127,9 @@ impl ParamStore {
     ///
     /// # Panics
     /// If a name is taken: two parts of a model share a prefix, which is our bug.
+    ///
+    /// # Errors
+    /// If the parameters do not fit, or candle refuses.
     pub fn add(&mut self, name: &str, layer: usize, defs: &[ParamDef], source: &InitSource) -> Result<ModuleId> {
         let mut values = Vec::new();
         let mut entries = Vec::with_capacity(defs.len());
@@ -145,6 +148,9 @@ impl ParamStore {
     }
 
     /// A copy with buffers of its own, such as a teacher.
+    ///
+    /// # Errors
+    /// If the parameters do not fit, or candle refuses.
     pub fn duplicate(&self) -> Result<Self> {
         let mut copy = self.clone();
         for module in &mut copy.modules {
@@ -210,11 +216,17 @@ impl ParamStore {
     }
 
     /// Every tensor by name, copied.
+    ///
+    /// # Errors
+    /// If the parameters do not fit, or candle refuses.
     pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
         self.index.keys().map(|name| Ok((name.clone(), self.get(name).unwrap_or_else(|| unreachable!())?))).collect()
     }
 
     /// Every buffer by module name, copied: the exact state, for checkpoints.
+    ///
+    /// # Errors
+    /// If the parameters do not fit, or candle refuses.
     pub fn buffers(&self, prefix: &str) -> Result<Vec<(String, Tensor)>> {
         let copy = |module: &Module| Ok((format!("{prefix}{}", module.name), module.var.as_detached_tensor().copy()?));
         self.modules.iter().map(copy).collect()
@@ -238,6 +250,9 @@ impl ParamStore {
     }
 
     /// This store's gradients out of a backward pass; zeros for modules that took no part.
+    ///
+    /// # Errors
+    /// If the parameters do not fit, or candle refuses.
     pub fn gradients(&self, grads: &mut GradStore) -> Result<Gradients> {
         let take = |module: &Module| match grads.remove(module.var.as_tensor()) {
             Some(grad) => Ok(grad.flatten_all()?.contiguous()?),
@@ -259,6 +274,9 @@ impl ParamStore {
 
 impl Gradients {
     /// Adds another pass's gradients.
+    ///
+    /// # Errors
+    /// If the parameters do not fit, or candle refuses.
     pub fn accumulate(&mut self, other: &Self) -> Result<()> {
         for (sum, add) in self.buffers.iter_mut().zip(&other.buffers) {
             *sum = (&*sum + add)?;
@@ -267,6 +285,9 @@ impl Gradients {
     }
 
     /// Multiplies by a number.
+    ///
+    /// # Errors
+    /// If the parameters do not fit, or candle refuses.
     pub fn scale(&mut self, factor: f64) -> Result<()> {
         for buffer in &mut self.buffers {
             *buffer = (&*buffer * factor)?;
@@ -295,6 +316,12 @@ impl Params<'_> {
     }
 
     /// A module's only tensor, in its shape.
+    ///
+    /// # Panics
+    /// If the module holds several, which is our bug.
+    ///
+    /// # Errors
+    /// If the parameters do not fit, or candle refuses.
     pub fn tensor(&self, id: ModuleId) -> Result<Tensor> {
         let module = &self.store.modules[id.0];
         assert_eq!(module.entries.len(), 1, "module {} holds several tensors", module.name);

@@ -9,6 +9,9 @@ use crate::error::{BackboneError, Result};
 use crate::params::ParamStore;
 
 /// The tensors whose name begins with `prefix`, without it.
+///
+/// # Errors
+/// If the parameters do not fit, or candle refuses.
 pub fn with_prefix(store: &ParamStore, prefix: &str) -> Result<BTreeMap<String, Tensor>> {
     let strip = |(name, tensor): (String, Tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor));
     Ok(store.tensors()?.into_iter().filter_map(strip).collect())

@@ -25,6 +25,7 @@ pub struct NoObjective {}
 /// What is done with the encoder downstream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a run has one; a box would only get in the way of matching")]
 pub enum ProtocolSpec {
     /// Evaluated as it is, without any training.
     Direct(DirectSpec),
@@ -33,17 +34,11 @@ pub enum ProtocolSpec {
 }
 
 /// Evaluation without training.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DirectSpec {
     /// How features are ranked.
     pub evaluation: EvaluationSpec,
-}
-
-impl Default for DirectSpec {
-    fn default() -> Self {
-        Self { evaluation: EvaluationSpec::default() }
-    }
 }
 
 /// Supervised ReID: BNNeck, identity loss and batch-hard triplet loss.

@@ -65,6 +65,9 @@ pub trait Embed {
     ///
     /// # Shapes
     /// - `images`: `[b, 3, h, w]`; output: `[b, d]`
+    ///
+    /// # Errors
+    /// If shapes do not fit, or candle refuses.
     fn embed(&self, images: &Tensor) -> Result<Tensor>;
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use reid_data::dataset::Split::{Gallery, OccludedQuery, Pool, Query, Train, ValidationGallery, ValidationQuery};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -46,7 +47,6 @@ impl Calibration {
 /// Pictures that a stage goes through.
 fn units(stage: &StageDef) -> f64 {
     let pictures = |split| stage.data.dataset.split(split).len() as f64;
-    use reid_data::dataset::Split::{Gallery, OccludedQuery, Pool, Query, Train, ValidationGallery, ValidationQuery};
     match (&stage.train, stage.kind) {
         (Some(train), StageKind::Pretrain) => {
             train.epochs as f64 * if pictures(Pool) > 0.0 { pictures(Pool) } else { pictures(Train) }

@@ -28,7 +28,7 @@ impl<'a> Packed<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Heads {
     pub(crate) samples: usize,
-    pub(crate) heads: usize,
+    pub(crate) count: usize,
     pub(crate) dim: usize,
 }
 
@@ -38,7 +38,7 @@ impl Heads {
     }
 
     fn width(self) -> usize {
-        self.heads * self.dim
+        self.count * self.dim
     }
 }
 
@@ -47,8 +47,8 @@ impl Heads {
 pub(crate) fn forward(shape: Heads, q: Packed, k: Packed, v: Packed) -> (Vec<f32>, Vec<f32>) {
     let (n, m, width) = (q.tokens, k.tokens, shape.width());
     let mut out = vec![0.0; shape.samples * n * width];
-    let mut probs = vec![0.0; shape.samples * shape.heads * n * m];
-    out.par_chunks_mut(n * width).zip(probs.par_chunks_mut(shape.heads * n * m)).enumerate().for_each(
+    let mut probs = vec![0.0; shape.samples * shape.count * n * m];
+    out.par_chunks_mut(n * width).zip(probs.par_chunks_mut(shape.count * n * m)).enumerate().for_each(
         |(sample, (out, probs))| {
             for (head, probs) in probs.chunks_exact_mut(n * m).enumerate() {
                 let [q, k, v] = [q, k, v].map(|part| part.head(sample, head, shape.dim));
@@ -70,8 +70,8 @@ pub(crate) fn backward_packed(shape: Heads, qkv: &[f32], tokens: usize, probs: &
     dqkv.par_chunks_mut(n * stride).enumerate().for_each(|(sample, grad)| {
         let part = |index: usize| Packed { data: qkv, stride, offset: index * width, tokens };
         let mut dp = vec![0.0; n * n];
-        for head in 0..shape.heads {
-            let probs = &probs[(sample * shape.heads + head) * n * n..][..n * n];
+        for head in 0..shape.count {
+            let probs = &probs[(sample * shape.count + head) * n * n..][..n * n];
             let dout = Packed { data: dout, stride: width, offset: 0, tokens }.head(sample, head, shape.dim);
             let [q, k, v] = [0, 1, 2].map(|index| part(index).head(sample, head, shape.dim));
             let at = |index: usize| index * width + head * shape.dim;
@@ -101,8 +101,8 @@ pub(crate) fn backward_cross(
     let pairs = dq.par_chunks_mut(n * width).zip(dkv.par_chunks_mut(m * stride));
     pairs.enumerate().for_each(|(sample, (dq, dkv))| {
         let mut dp = vec![0.0; n * m];
-        for head in 0..shape.heads {
-            let probs = &probs[(sample * shape.heads + head) * n * m..][..n * m];
+        for head in 0..shape.count {
+            let probs = &probs[(sample * shape.count + head) * n * m..][..n * m];
             let queries = |data| Packed { data, stride: width, offset: 0, tokens: n }.head(sample, head, shape.dim);
             let keys = |offset| Packed { data: kv, stride, offset, tokens: m }.head(sample, head, shape.dim);
             let (dout, at) = (queries(dout), head * shape.dim);

@@ -13,6 +13,9 @@ use crate::kernels::rows;
 ///
 /// # Shapes
 /// - `q`: `[b, n, d]`; `kv`: `[b, m, 2 d]`, keys first; output: `[b, n, d]`
+///
+/// # Errors
+/// If shapes do not fit, or candle refuses.
 pub fn cross_attention(q: &Tensor, kv: &Tensor, heads: usize) -> error::Result<Tensor> {
     let (b, n, d) = q.dims3()?;
     let (_b, m, _d2) = kv.dims3()?;
@@ -37,7 +40,7 @@ struct CrossAttention {
 
 impl CrossAttention {
     fn run(&self, q: &[f32], kv: &[f32], (b, n, m, d): (usize, usize, usize, usize)) -> (Vec<f32>, Vec<f32>) {
-        let shape = Heads { samples: b, heads: self.heads, dim: d / self.heads };
+        let shape = Heads { samples: b, count: self.heads, dim: d / self.heads };
         let part = |offset| Packed { data: kv, stride: 2 * d, offset, tokens: m };
         forward(shape, Packed { data: q, stride: d, offset: 0, tokens: n }, part(0), part(d))
     }
@@ -61,7 +64,7 @@ impl CustomOp2 for CrossAttention {
         let (qs, kvs) = (values(q)?, values(kv)?);
         let saved = self.probs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let probs = saved.unwrap_or_else(|| self.run(&qs, &kvs, (b, n, m, d)).1);
-        let shape = Heads { samples: b, heads: self.heads, dim: d / self.heads };
+        let shape = Heads { samples: b, count: self.heads, dim: d / self.heads };
         let (mut dq, mut dkv) = (vec![0.0; qs.len()], vec![0.0; kvs.len()]);
         backward_cross(shape, &qs, &kvs, (n, m), &probs, &values(&grad)?, &mut dq, &mut dkv);
         Ok((
@@ -75,6 +78,9 @@ impl CustomOp2 for CrossAttention {
 ///
 /// # Shapes
 /// - `x`: any; output: the same
+///
+/// # Errors
+/// If shapes do not fit, or candle refuses.
 pub fn gelu(x: &Tensor) -> error::Result<Tensor> {
     Ok(if x.device().is_cpu() { x.contiguous()?.apply_op1(Gelu)? } else { x.gelu_erf()? })
 }

@@ -31,6 +31,9 @@ pub struct DropPath {
 ///
 /// # Shapes
 /// - `x`: `[b, n, d]`; output: the same
+///
+/// # Errors
+/// If shapes do not fit, or candle refuses.
 pub fn block(
     x: &Tensor,
     params: &Params,
@@ -55,6 +58,9 @@ pub fn block(
 ///
 /// # Shapes
 /// - `x`: `[b, n, d]`; `buffer`: the module's; output: `[b, n, d]`
+///
+/// # Errors
+/// If shapes do not fit, or candle refuses.
 pub fn composed(
     x: &Tensor,
     buffer: &Tensor,
@@ -89,6 +95,9 @@ pub fn composed(
 ///
 /// # Shapes
 /// - `x`: `[b, n, d]`, the block's input; output: `[b, h, n, n]`
+///
+/// # Errors
+/// If shapes do not fit, or candle refuses.
 pub fn block_attention(x: &Tensor, params: &Params, id: ModuleId, heads: usize) -> error::Result<Tensor> {
     let entries = params.entries(id);
     let buffer = params.buffer(id).detach();
@@ -156,7 +165,7 @@ impl BlockLayout {
     }
 
     fn head_shape(self, samples: usize) -> Heads {
-        Heads { samples, heads: self.heads, dim: self.width / self.heads }
+        Heads { samples, count: self.heads, dim: self.width / self.heads }
     }
 }
 

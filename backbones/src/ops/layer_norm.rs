@@ -16,6 +16,9 @@ pub const LAYER_NORM_EPS: f64 = 1e-6;
 ///
 /// # Shapes
 /// - `x`: `[.., d]`; output: the same
+///
+/// # Errors
+/// If shapes do not fit, or candle refuses.
 pub fn layer_norm(x: &Tensor, params: &Params, id: ModuleId) -> error::Result<Tensor> {
     let buffer = params.buffer(id);
     if x.device().is_cpu() {
@@ -30,6 +33,9 @@ pub fn layer_norm(x: &Tensor, params: &Params, id: ModuleId) -> error::Result<Te
 ///
 /// # Shapes
 /// - `x`: `[.., d]`; output: the same
+///
+/// # Errors
+/// If shapes do not fit, or candle refuses.
 pub fn standardise(x: &Tensor, eps: f64) -> error::Result<Tensor> {
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let var = centred.sqr()?.mean_keepdim(D::Minus1)?;

@@ -13,6 +13,9 @@ use crate::params::{ModuleId, Params, view};
 ///
 /// # Shapes
 /// - `x`: `[.., i]`; output: `[.., o]`
+///
+/// # Errors
+/// If shapes do not fit, or candle refuses.
 pub fn linear(x: &Tensor, params: &Params, id: ModuleId) -> error::Result<Tensor> {
     let entries = params.entries(id);
     let outputs = entries[0].shape[0];

@@ -27,6 +27,9 @@ impl Keep {
 ///
 /// # Shapes
 /// - `images`: `[b, c, h, w]`; output: `[b, k, c * p * p]` for the kept patches
+///
+/// # Errors
+/// If shapes do not fit, or candle refuses.
 pub fn patch_rows(images: &Tensor, patch: usize, keep: &Keep) -> error::Result<Tensor> {
     let (b, c, h, w) = images.dims4()?;
     if images.device().is_cpu() {
@@ -112,6 +115,9 @@ impl CustomOp1 for PatchRows {
 ///
 /// # Shapes
 /// - `patches`: `[b, k, d]`; `class`: `[1, 1, d]`; `positions`: `[1, 1 + n, d]`; output: `[b, 1 + k, d]`
+///
+/// # Errors
+/// If shapes do not fit, or candle refuses.
 pub fn assemble(patches: &Tensor, class: &Tensor, positions: &Tensor, keep: &Keep) -> error::Result<Tensor> {
     let (b, k, d) = patches.dims3()?;
     if patches.device().is_cpu() {

@@ -67,6 +67,9 @@ impl Optimizer {
     }
 
     /// The state by module, for checkpoints: `m.<module>`, `v.<module>`, and the number of steps.
+    ///
+    /// # Errors
+    /// If shapes do not fit, or candle refuses.
     pub fn save(&self, store: &ParamStore) -> Result<(Vec<(String, Tensor)>, u64)> {
         let mut out = Vec::new();
         for (prefix, all) in [("m.", &self.first), ("v.", &self.second)] {

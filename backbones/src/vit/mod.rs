@@ -80,11 +80,17 @@ impl Vit {
     ///
     /// Linear layers and tables start truncated normal with std 0.02 (DINO); with fixed positions,
     /// linear layers start Xavier uniform (MAE).
+    ///
+    /// # Errors
+    /// If shapes do not fit, or candle refuses.
     pub fn build(spec: &VitSpec, prefix: &str, store: &mut ParamStore, source: &InitSource) -> Result<Self> {
         Self::with_dims(spec.size.dims(), spec, prefix, store, source)
     }
 
     /// [`Self::build`] with sizes that have no name.
+    ///
+    /// # Errors
+    /// If shapes do not fit, or candle refuses.
     pub fn with_dims(
         dims: VitDims,
         spec: &VitSpec,
@@ -168,12 +174,11 @@ impl Encoder for Vit {
         let (b, _c, h, w) = images.dims4()?;
         let (rows, cols) = (h / self.patch, w / self.patch);
         let everything;
-        let keep = match input.keep {
-            Some(keep) => keep,
-            None => {
-                everything = Keep::all(b, rows * cols);
-                &everything
-            }
+        let keep = if let Some(keep) = input.keep {
+            keep
+        } else {
+            everything = Keep::all(b, rows * cols);
+            &everything
         };
         let patches = ops::linear(&ops::patch_rows(images, self.patch, keep)?, params, self.patch_embed)?; // [b, k, d]
         let patches = match &input.mask {

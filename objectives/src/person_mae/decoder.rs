@@ -143,9 +143,9 @@ impl Decoder {
             DecoderKind::Unshuffle => unshuffle(&memory, &mask_token, keep, n)?.broadcast_add(&positions.grid)?,
             DecoderKind::Joint => {
                 let placed = (&memory + place(&positions.grid, keep, memory.dim(0)?)?)?;
-                Tensor::cat(&[&placed, &self.queries(&mask_token, positions, memory.dim(0)?)?], 1)?
+                Tensor::cat(&[&placed, &queries(&mask_token, positions, memory.dim(0)?)?], 1)?
             }
-            DecoderKind::Cross => self.queries(&mask_token, positions, memory.dim(0)?)?,
+            DecoderKind::Cross => queries(&mask_token, positions, memory.dim(0)?)?,
         };
         for block in &self.blocks {
             x = match block {
@@ -156,12 +156,15 @@ impl Decoder {
         let x = x.narrow(1, x.dim(1)? - n, n)?; // [b, n, w]
         Ok(ops::linear(&ops::layer_norm(&x, params, self.norm)?, params, self.predict)?)
     }
+}
 
-    /// `[b, n, w]`
-    fn queries(&self, mask_token: &Tensor, positions: &DecoderPositions, b: usize) -> Result<Tensor> {
-        let (_, n, w) = positions.queries.dims3()?;
-        Ok(mask_token.broadcast_add(&positions.queries)?.expand((b, n, w))?.contiguous()?)
-    }
+/// The mask token at every queried position.
+///
+/// # Shapes
+/// - `mask_token`: `[1, 1, w]`; output: `[b, n, w]`
+fn queries(mask_token: &Tensor, positions: &DecoderPositions, b: usize) -> Result<Tensor> {
+    let (_, n, w) = positions.queries.dims3()?;
+    Ok(mask_token.broadcast_add(&positions.queries)?.expand((b, n, w))?.contiguous()?)
 }
 
 /// Positions of the class token and the kept cells.
