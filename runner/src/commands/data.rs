@@ -22,10 +22,12 @@ pub(super) fn synth(args: &SynthArgs) -> Result<(), RunError> {
         return Err(RunError::Usage("nothing to do; give --to DIR, --sheet FILE.png or --audit".to_owned()));
     }
     let setup = Setup::new(&args.common)?;
+    let mut swept = false;
     let spec = match &args.spec {
         None => SyntheticSpec::default(),
         Some(path) => {
             let experiment = setup.load(path, &args.overrides, args.common.color)?;
+            swept = !experiment.swept.is_empty();
             match experiment.runs.first().map(|run| run.spec.data.clone()) {
                 Some(DataSpec::Synthetic(spec)) => spec,
                 _ => return Err(RunError::Usage(format!("the spec's data are not built in: {}", path.display()))),
@@ -44,7 +46,7 @@ pub(super) fn synth(args: &SynthArgs) -> Result<(), RunError> {
     if args.audit {
         print(audit(&spec, setup.settings.threads)?.as_bytes())?;
         if let Some(path) = &args.spec {
-            print(trained(args, path)?.as_bytes())?;
+            print(trained(args, path, swept)?.as_bytes())?;
         }
     }
     Ok(())
@@ -94,10 +96,11 @@ fn map_of(
 }
 
 /// `untrained` and `none` at the spec's own budget: there must be room both ways.
-fn trained(args: &SynthArgs, path: &Path) -> Result<String, RunError> {
+fn trained(args: &SynthArgs, path: &Path, swept: bool) -> Result<String, RunError> {
     let with = |extra: &[&str]| -> Vec<String> {
-        let removed = ["~sweep", "seeds=[0]", "pretrain.objective=none"];
-        args.overrides.iter().cloned().chain(removed.iter().chain(extra).map(|&o| o.to_owned())).collect()
+        // There is nothing to take away from a spec that sweeps nothing.
+        let removed = swept.then_some("~sweep").into_iter().chain(["seeds=[0]", "pretrain.objective=none"]);
+        args.overrides.iter().cloned().chain(removed.chain(extra.iter().copied()).map(str::to_owned)).collect()
     };
     let untrained = measure(path, &with(&["protocol=direct"]), &args.common)?;
     let none = measure(path, &with(&[]), &args.common)?;
