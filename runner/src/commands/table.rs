@@ -8,7 +8,7 @@ use reid_results::{ChooseOn, Format, TableOptions, export, read, tabulate};
 
 use super::{Setup, print, use_color};
 use crate::cli::{Common, TableArgs, TableFormat};
-use crate::engine::{Datasets, Plan};
+use crate::engine::Plan;
 use crate::exit::RunError;
 use crate::store::Store;
 
@@ -47,9 +47,7 @@ pub(super) fn table(args: &TableArgs) -> Result<(), RunError> {
     };
     if let Some(spec) = &args.spec {
         let experiment = setup.load(spec, &args.overrides, args.common.color)?;
-        let base = experiment.path.parent().map(std::path::Path::to_owned).unwrap_or_default();
-        let mut datasets = Datasets::new(&base, &setup.settings.cache, setup.settings.threads, &setup.progress);
-        let plan = Plan::new(&experiment, &mut datasets)?;
+        let plan = Plan::new(&experiment, &mut setup.datasets(&experiment))?;
         options.runs = Some(plan.runs.iter().map(|run| run.id.clone()).collect());
         options.metrics = metrics(&experiment);
         options.choose_on = choose_on(&experiment);
