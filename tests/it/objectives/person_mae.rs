@@ -57,30 +57,33 @@ fn stat(output: &StepOutput, key: MetricKey) -> f64 {
 
 // Learning.
 
+/// Both targets are standardized, so that a prediction which ignores the picture costs 1 at best.
+const LEARNED: f64 = 0.45;
+/// An encoder that can learn a batch by heart within a hundred steps.
+const LEARNER: VitDims = VitDims { width: 48, depth: 2, heads: 2 };
+
 #[test]
 fn eight_pictures_can_be_learned_by_heart() -> Result<()> {
-    let dims = VitDims { width: 48, depth: 2, heads: 2 };
-    for (spec, views, share) in [(mae(), 1, 0.5), (PersonMaeSpec { target: Target::Pixel, ..spec() }, 2, 0.5)] {
+    for (spec, views) in [(mae(), 1), (PersonMaeSpec { target: Target::Pixel, ..spec() }, 2)] {
         let region = spec.region;
-        let losses = train(&mut person_mae(spec, dims, 1)?, &batch(8, views, 1), 60, 3e-3)?;
+        let losses = train(&mut person_mae(spec, LEARNER, 1)?, &batch(8, views, 1), 100, 3e-3)?;
         let (first, last) = (losses[0], losses[losses.len() - 1]);
-        assert!(last < share * first, "{region:?}: {first} to {last}");
+        assert!(first > 1.0 && last < LEARNED, "{region:?}: {first} to {last}");
     }
     Ok(())
 }
 
 #[test]
 fn the_teacher_s_features_can_be_learned() -> Result<()> {
-    let dims = VitDims { width: 48, depth: 2, heads: 2 };
     let spec = PersonMaeSpec {
         target: Target::Feature,
         feature_ramp: Duration::Steps(0.0),
         teacher_half_life: Duration::Steps(50.0),
         ..spec()
     };
-    let losses = train(&mut person_mae(spec, dims, 1)?, &batch(8, 2, 1), 60, 3e-3)?;
+    let losses = train(&mut person_mae(spec, LEARNER, 1)?, &batch(8, 2, 1), 60, 3e-3)?;
     let (first, last) = (losses[0], losses[losses.len() - 1]);
-    assert!(last < 0.5 * first, "{first} to {last}");
+    assert!(first > 1.0 && last < LEARNED, "{first} to {last}");
     Ok(())
 }
 
@@ -155,14 +158,16 @@ fn every_combination_of_switches_trains() -> Result<()> {
 
 #[test]
 fn switches_change_the_loss() -> Result<()> {
-    let mut seen = BTreeMap::new();
-    for spec in combinations() {
+    let loss = |spec: PersonMaeSpec| -> Result<(u64, PersonMaeSpec)> {
         let views = if spec.region == Region::Cross { 2 } else { 1 };
-        // Relative to both windows of a batch where the windows differ.
-        let loss = scalar(&task(spec.clone())?.step(&batch(2, views, 5), clock(1, 4))?.loss);
-        if let Some(other) = seen.insert(loss.to_bits(), spec.clone()) {
-            panic!("one loss, {loss}, of two specs:\n{spec:?}\n{other:?}");
-        }
+        let output = task(spec.clone())?.step(&batch(2, views, 5), clock(1, 4))?;
+        Ok((scalar(&output.loss).to_bits(), spec))
+    };
+    let losses: Vec<(u64, PersonMaeSpec)> = combinations().into_par_iter().map(loss).collect::<Result<_>>()?;
+    let mut seen = BTreeMap::new();
+    for (loss, spec) in &losses {
+        let other = seen.insert(loss, spec);
+        assert_eq!(other, None, "one loss of two specs: {spec:?}");
     }
     Ok(())
 }
