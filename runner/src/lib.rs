@@ -1,4 +1,4 @@
-//! The command line, the store, the train loop.
+#![doc = include_str!("../ARCHITECTURE.md")]
 
 pub mod calibration;
 pub mod cli;

@@ -7,6 +7,7 @@ use reid_runner::cli::Cli;
 use reid_runner::commands::dispatch;
 
 fn main() -> ExitCode {
+    reid_backbones::quiet_candle();
     match dispatch(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

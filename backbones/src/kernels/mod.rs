@@ -3,3 +3,7 @@
 pub(crate) mod attention;
 pub(crate) mod gemm;
 pub(crate) mod rows;
+mod simd;
+mod threads;
+
+pub use threads::quiet_candle;

@@ -13,7 +13,9 @@ use super::layer_norm::{LAYER_NORM_EPS, standardise};
 use super::linear::{backward_input, backward_params, forward as linear_forward};
 use crate::error;
 use crate::kernels::attention::{Heads, Packed, backward_packed, forward as attention_forward};
-use crate::kernels::rows::{Moments, add, gelu, gelu_backward, moments, normalise, normalise_backward, scale_samples};
+use crate::kernels::rows::{
+    Moments, NormGrads, add, gelu, gelu_backward, moments, normalise, normalise_backward, scale_samples,
+};
 use crate::params::{Entry, ModuleId, Params, view};
 
 /// Stochastic depth of one block: a factor per sample for each of the two branches, 0 or
@@ -235,7 +237,7 @@ impl Block {
         backward_params(&normed, &dhidden, fc1w, Some(fc1b), d, hidden);
         let dnormed = backward_input(&dhidden, w.fc1.0, d, hidden);
         let mut dy = dz.to_vec();
-        normalise_backward(&saved.y, &saved.norm2, w.norm2.0, &dnormed, &mut dy, n2w, n2b);
+        normalise_backward(&saved.y, &saved.norm2, w.norm2.0, &dnormed, &mut dy, NormGrads { weight: n2w, bias: n2b });
 
         // Attention branch.
         branch.copy_from_slice(&dy);
@@ -248,7 +250,7 @@ impl Block {
         backward_params(&normed, &dqkv, qkvw, Some(qkvb), d, 3 * d);
         let dnormed = backward_input(&dqkv, w.qkv.0, d, 3 * d);
         let mut dx = dy;
-        normalise_backward(x, &saved.norm1, w.norm1.0, &dnormed, &mut dx, n1w, n1b);
+        normalise_backward(x, &saved.norm1, w.norm1.0, &dnormed, &mut dx, NormGrads { weight: n1w, bias: n1b });
         (dx, grads)
     }
 }

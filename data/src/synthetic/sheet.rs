@@ -8,17 +8,18 @@ use crate::spec::SyntheticSpec;
 /// White pixels between pictures.
 const GAP: usize = 2;
 
-/// Pictures of test identities, one identity to a row: first as its cameras see it (queries and
+/// Pictures of at most `rows` test identities, one identity to a row: first as its cameras see it (queries and
 /// gallery), then behind occluders. Rows 1 and 2 are look-alikes of each other, as are rows 6 and 7.
 pub fn contact_sheet(spec: &SyntheticSpec, columns: usize, rows: usize) -> Image {
     let world = World::new(spec);
     let (height, width) = (spec.size.0 + GAP, spec.size.1 + GAP);
-    let mut sheet = Image::black(rows * height + GAP, columns * width + GAP);
-    sheet.data.fill(255);
     let parts = [Split::Query, Split::Gallery, Split::OccludedQuery].map(|split| world.shots(split));
     let mut pids: Vec<i64> = parts[0].iter().map(|shot| shot.pid).collect();
     pids.dedup();
-    for (row, &pid) in pids.iter().take(rows).enumerate() {
+    pids.truncate(rows);
+    let mut sheet = Image::black(pids.len() * height + GAP, columns * width + GAP);
+    sheet.data.fill(255);
+    for (row, &pid) in pids.iter().enumerate() {
         let [queries, gallery, occluded] = parts.each_ref().map(|shots| of_person(shots, pid));
         // A third of the row shows occluders.
         let plain = columns - (columns / 3).min(occluded.len());

@@ -5,12 +5,11 @@ use reid_objectives::person_mae::spec::Target;
 use super::{Finding, PERSON_MAE, person_mae, vit};
 use crate::spec::RunSpec;
 
-/// Width that heads chosen by the program divide: they have 32 or 64 channels.
-const AUTO_HEAD: usize = 32;
-
 pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
     let Some(spec) = person_mae(run) else { return Vec::new() };
-    let encoder = vit(run).size.dims().width;
+    let dims = vit(run).size.dims();
+    // Heads that the program chooses are as wide as the encoder's.
+    let (encoder, auto_head) = (dims.width, dims.width / dims.heads);
     let mut found = Vec::new();
     let decoders = [
         ("pixel_decoder", spec.pixel_decoder, spec.target != Target::Feature),
@@ -22,10 +21,11 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
         if !is_used {
             continue;
         }
-        if decoder.heads == 0 && width % AUTO_HEAD != 0 {
-            let message = format!("a decoder of width {width} does not divide into heads of {AUTO_HEAD} channels");
-            let finding = Finding::error("spec::decoder-heads", message).at(path("width"), "not a multiple of 32");
-            let nearest = ((width + AUTO_HEAD / 2) / AUTO_HEAD).max(1) * AUTO_HEAD;
+        if decoder.heads == 0 && width % auto_head != 0 {
+            let message = format!("a decoder of width {width} does not divide into heads of {auto_head} channels");
+            let finding = Finding::error("spec::decoder-heads", message)
+                .at(path("width"), format!("not a multiple of {auto_head}"));
+            let nearest = ((width + auto_head / 2) / auto_head).max(1) * auto_head;
             found.push(finding.help(format!("use `width: {nearest}`, or set `heads`")));
         } else if decoder.heads != 0 && width % decoder.heads != 0 {
             let heads = decoder.heads;

@@ -80,11 +80,7 @@ impl Decoder {
         source: &InitSource,
     ) -> Result<Self> {
         let width = if spec.width == 0 { shape.encoder_width } else { spec.width };
-        let heads = match spec.heads {
-            0 if width % shape.encoder_head == 0 => width / shape.encoder_head,
-            0 => 1,
-            given => given,
-        };
+        let heads = if spec.heads == 0 { width / shape.encoder_head } else { spec.heads };
         let name = |part: &str| format!("{prefix}{part}");
         let xavier = |fan_in, fan_out| Init::Xavier { fan_in, fan_out };
         let token = ParamDef { name: "", shape: vec![1, 1, width], role: Role::Token, init: Init::Normal(0.02) };

@@ -160,7 +160,7 @@ pub struct DecoderSpec {
     /// Width; 0 takes the encoder's. Our design.
     #[schemars(range(min = 0, max = 4096))]
     pub width: usize,
-    /// Heads; 0 gives heads of 32 or 64 channels. Our design.
+    /// Heads; 0 gives heads as wide as the encoder's. Our design.
     #[schemars(range(min = 0, max = 64))]
     pub heads: usize,
     /// Which tokens of the encoder it reads.

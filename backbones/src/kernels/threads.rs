@@ -1,0 +1,29 @@
+//! Keeps candle's own thread pool out of the way.
+
+/// Name of candle's setting, read when its pool is first used.
+const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
+
+/// Makes candle's element-wise operations run on the calling thread, unless the user has set
+/// `CANDLE_NUM_THREADS`.
+///
+/// All heavy work is in our own operators, which use the global rayon pool. candle's second pool
+/// spins while it waits: on two cores it took a third of a training step away from the threads that
+/// had something to do.
+///
+/// Call first in `main`.
+///
+/// # Panics
+/// If the process already has several threads: our bug.
+pub fn quiet_candle() {
+    if std::env::var_os(CANDLE_THREADS).is_some() {
+        return;
+    }
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    assert_eq!(threads, 1, "the environment can only be changed before threads start");
+    // SAFETY: changing the environment is unsound only while another thread reads it; the assertion
+    // above has found no other thread (where `/proc` exists), and the contract is to call this first.
+    #[expect(unsafe_code, reason = "candle takes the setting from the environment only")]
+    unsafe {
+        std::env::set_var(CANDLE_THREADS, "1");
+    }
+}

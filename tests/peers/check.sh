@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Checks a store's results with Python's polars and numpy.
+#
+# Usage: tests/peers/check.sh STORE
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+store=$(cd "${1:?usage: check.sh STORE}" && pwd)
+python=$("$here/setup.sh")
+
+"$python" "$here/read_parquet.py" "$store/results"
+"$python" "$here/recompute_metrics.py" "$store/results"
+"$python" "$here/readme_snippet.py" "$here/../../README.md" "$store"
