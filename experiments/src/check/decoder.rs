@@ -23,7 +23,8 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
         }
         if decoder.heads == 0 && width % auto_head != 0 {
             let message = format!("a decoder of width {width} does not divide into heads of {auto_head} channels");
-            let finding = Finding::error("spec::decoder-heads", message).at(path("width"), format!("not a multiple of {auto_head}"));
+            let finding = Finding::error("spec::decoder-heads", message)
+                .at(path("width"), format!("not a multiple of {auto_head}"));
             let nearest = ((width + auto_head / 2) / auto_head).max(1) * auto_head;
             found.push(finding.help(format!("use `width: {nearest}`, or set `heads`")));
         } else if decoder.heads != 0 && width % decoder.heads != 0 {
