@@ -70,7 +70,10 @@ pub struct Dataset {
     pub size: Size,
     /// Whether tables must say that the data are synthetic.
     pub synthetic: bool,
-    /// What was seen while opening that a reader should know, one line each (counts, dropped junk).
+    /// Pictures, identities and cameras of every split, one line each.
+    pub counts: Vec<String>,
+    /// What else was seen while opening that a reader should know, one line each (dropped junk,
+    /// queries without a match).
     pub notes: Vec<String>,
 }
 

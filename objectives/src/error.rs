@@ -17,6 +17,9 @@ pub enum TaskError {
         /// What it lacks.
         name: String,
     },
+    /// The work was asked to stop; nothing is at fault.
+    #[error("interrupted")]
+    Interrupted,
     /// The data are at fault.
     #[error(transparent)]
     Data(#[from] reid_data::DataError),

@@ -110,23 +110,34 @@ pub enum RunError {
     /// Results cannot be written, read or tabulated.
     #[error(transparent)]
     Results(#[from] ResultsError),
-    /// A signal stopped the work after a checkpoint.
-    #[error("stopped by {cause} after a checkpoint; run the same command again to resume")]
+    /// A signal stopped the work; a training has left a checkpoint.
+    #[error("stopped by {cause}; what was done is kept, run the same command again to resume")]
     Interrupted {
         /// The signal's name.
         cause: &'static str,
     },
     /// Some runs failed and are recorded as failed.
-    #[error("{failed} of {total} runs failed; run the same command again to retry them")]
+    #[error("{failed} of {total} runs failed; {}", retry(*failed, *given_up))]
     SomeFailed {
         /// Runs that failed.
         failed: usize,
+        /// Those of them that have been tried often enough.
+        given_up: usize,
         /// Runs that were selected.
         total: usize,
     },
     /// Anything else: most likely a fault of the program.
     #[error("{0}")]
     Unexpected(String),
+}
+
+/// What the user can do about failed runs.
+fn retry(failed: usize, given_up: usize) -> &'static str {
+    match (failed - given_up, given_up) {
+        (_, 0) => "run the same command again to retry them",
+        (0, _) => "they have been retried, and are not tried again",
+        _ => "run the same command again to retry those that have failed once",
+    }
 }
 
 impl RunError {
@@ -145,7 +156,15 @@ impl RunError {
                 | ResultsError::Foreign { .. }
                 | ResultsError::ColumnType { .. },
             ) => ExitCode::Store,
-            Self::Results(_) => ExitCode::Usage,
+            Self::Results(ResultsError::NoRuns { .. }) => ExitCode::NothingSelected,
+            Self::Results(
+                ResultsError::Field { .. }
+                | ResultsError::UnknownMetric { .. }
+                | ResultsError::UnknownFormat { .. }
+                | ResultsError::MixedProtocols { .. }
+                | ResultsError::MixedCell { .. },
+            ) => ExitCode::Usage,
+            Self::Results(ResultsError::InvalidRow { .. } | ResultsError::Internal { .. }) => ExitCode::Unexpected,
             Self::Interrupted { .. } => ExitCode::Interrupted,
             Self::SomeFailed { .. } => ExitCode::SomeFailed,
             Self::Unexpected(_) => ExitCode::Unexpected,

@@ -8,9 +8,9 @@ use crate::datasets::Splits;
 use crate::spec::ValidationSpec;
 use crate::{DataError, Result};
 
-/// Checks that queries have matches and returns the counts of every split.
+/// Checks that queries have matches and returns what a reader should know of that.
 pub(crate) fn check(splits: &Splits, validation: ValidationSpec, root: &Path) -> Result<Vec<String>> {
-    let mut notes: Vec<String> = splits.iter().map(|(split, records)| counts(*split, records)).collect();
+    let mut notes = Vec::new();
     let pairs = [
         (Split::Query, Split::Gallery, true),
         (Split::OccludedQuery, Split::Gallery, false),
@@ -37,7 +37,8 @@ pub(crate) fn check(splits: &Splits, validation: ValidationSpec, root: &Path) ->
     Ok(notes)
 }
 
-fn counts(split: Split, records: &[Record]) -> String {
+/// Pictures, identities and cameras of a split.
+pub(crate) fn counts((&split, records): (&Split, &Vec<Record>)) -> String {
     let pids: BTreeSet<i64> = records.iter().map(|record| record.pid).collect();
     let cameras: BTreeSet<u32> = records.iter().map(|record| record.camera).collect();
     let distractors = records.iter().filter(|record| record.pid == 0).count();

@@ -72,7 +72,8 @@ pub fn open(spec: &DataSpec, settings: &OpenSettings) -> Result<Dataset> {
     })?;
     notes.extend(holdout::hold_out(&mut splits, settings.validation, &root)?);
     notes.extend(check::check(&splits, settings.validation, &root)?);
-    Ok(Dataset { name, root, splits, fingerprint: inspection.fingerprint, size, synthetic, notes })
+    let counts = splits.iter().map(check::counts).collect();
+    Ok(Dataset { name, root, splits, fingerprint: inspection.fingerprint, size, synthetic, counts, notes })
 }
 
 /// Corrupt pictures that an error message names.

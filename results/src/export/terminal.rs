@@ -42,15 +42,20 @@ impl Exporter for Terminal {
         let (field_heads, column_heads) = heads.split_at(field_heads.len());
 
         let of_field = |(at, head): (usize, &String)| longest(rows.iter().map(|(fields, _)| &fields[at]).chain([head]));
-        let of_column = |(at, head): (usize, &String)| {
-            // A heading may wrap between words, a number may not.
-            let words: Vec<String> = head.split(' ').map(str::to_owned).collect();
+        let of_column = |(at, words): (usize, Vec<String>)| {
             let cells: Vec<String> = rows.iter().map(|(_, cells)| shown(&cells[at])).collect();
             longest(cells.iter().chain(&words))
         };
-        let column_widths: Vec<usize> = column_heads.iter().enumerate().map(of_column).collect();
-        let room = field_room(&column_widths, self.width);
-        let field_widths = shrink(field_heads.iter().enumerate().map(of_field).collect(), room);
+        let field_widths: Vec<usize> = field_heads.iter().enumerate().map(of_field).collect();
+        let whole = column_heads.iter().map(|head| vec![head.clone()]);
+        let mut column_widths: Vec<usize> = whole.enumerate().map(of_column).collect();
+        let total: usize = field_widths.iter().chain(&column_widths).map(|width| width + GAP).sum();
+        if total > self.width + GAP {
+            // A heading may wrap between words, a number may not.
+            let words = column_heads.iter().map(|head| head.split(' ').map(str::to_owned).collect());
+            column_widths = words.enumerate().map(of_column).collect();
+        }
+        let field_widths = shrink(field_widths, field_room(&column_widths, self.width));
         let used: usize = field_widths.iter().map(|width| width + GAP).sum();
 
         let mut out = String::new();

@@ -14,6 +14,7 @@ use reid_experiments::settings::{Settings, settings};
 use reid_experiments::{Experiment, Issues};
 
 use crate::cli::{Cli, Command, Common, DataCommand};
+use crate::engine::Datasets;
 use crate::exit::RunError;
 use crate::progress::{Color, Mode, Options, Progress};
 
@@ -51,8 +52,8 @@ impl Setup {
             // Fails only if the pool exists already, and then it has the right size: one process, one setting.
             let _ = rayon::ThreadPoolBuilder::new().num_threads(settings.threads).build_global();
         }
-        let mode = if common.quiet { Mode::Quiet } else { common.progress };
-        let options = Options { mode, color: common.color, ..Options::default() };
+        let mode = if common.machine.quiet { Mode::Quiet } else { common.machine.progress };
+        let options = Options { mode, color: common.machine.color, ..Options::default() };
         Ok(Self { settings, progress: Progress::to_stderr(options) })
     }
 
@@ -65,6 +66,12 @@ impl Setup {
         }
         Ok(experiment)
     }
+
+    /// The experiment's data sets, none opened yet; relative roots start at the spec's folder.
+    fn datasets(&self, experiment: &Experiment) -> Datasets {
+        let base = experiment.path.parent().map(Path::to_owned).unwrap_or_default();
+        Datasets::new(&base, &self.settings.cache, self.settings.threads, &self.progress)
+    }
 }
 
 /// `$VARIABLE/reid-run`, or `~/<fallback>/reid-run`.
@@ -72,6 +79,11 @@ fn user_folder(variable: &str, fallback: &str) -> PathBuf {
     let set = std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || std::env::home_dir().unwrap_or_else(std::env::temp_dir).join(fallback);
     set.unwrap_or_else(home).join("reid-run")
+}
+
+/// `1 run`, `2 runs`.
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Whether to color output that goes to a terminal or not.

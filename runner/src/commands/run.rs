@@ -1,19 +1,20 @@
 //! `run`: plan, reuse what is done, compute the rest, print the table.
 
+use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use candle_core::Device;
 
 use super::table::{RunTable, print_table};
-use super::{Setup, plan::describe, print, user_folder};
+use super::{Setup, count, plan::describe, print, user_folder};
 use crate::calibration::Calibration;
 use crate::cli::{Common, RerunOn, RunArgs};
-use crate::engine::{Datasets, Engine, Plan};
+use crate::engine::{Datasets, Engine, Plan, Summary};
 use crate::exit::RunError;
 use crate::log::EventLog;
 use crate::progress::short_duration;
-use crate::provenance::repository_of;
+use crate::provenance::{SourceState, repository_of};
 use crate::signals::Interrupt;
 use crate::store::Store;
 
@@ -23,27 +24,25 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         return Err(RunError::Usage("no spec given; try `reid-run experiments/quickstart.yaml`".to_owned()));
     };
     let setup = Setup::new(&args.common)?;
-    let experiment = setup.load(spec, &args.overrides, args.common.color)?;
-    let base = experiment.path.parent().map(std::path::Path::to_owned).unwrap_or_default();
+    let experiment = setup.load(spec, &args.overrides, args.common.machine.color)?;
     let calibration = Calibration::load(&user_folder("XDG_STATE_HOME", ".local/state"));
-    let mut datasets = Datasets::new(&base, &setup.settings.cache, setup.settings.threads, &setup.progress);
+    let mut datasets = setup.datasets(&experiment);
     if args.dry_run {
         let plan = Plan::new(&experiment, &mut datasets)?;
         let store = Store::open_existing(&setup.settings.out)?;
         return print(describe(&plan, store.as_ref(), &calibration, setup.settings.threads, true)?.as_bytes());
     }
-    let engine = Engine {
+    let mut engine = Engine {
         rerun_on_code: args.rerun_on == Some(RerunOn::Code),
         fail_fast: args.fail_fast,
         ..engine(&setup, spec, &args.overrides, &experiment.name)?
     };
-    if args.require_clean && engine.source.state.as_ref().is_none_or(|state| state.dirty) {
-        return Err(RunError::Usage(
-            "--require-clean: the spec's repository has uncommitted changes or none was found".to_owned(),
-        ));
+    if args.require_clean {
+        require_clean(engine.source.state.as_ref())?;
     }
     let plan = Plan::new(&experiment, &mut datasets)?;
-    setup.progress.line(describe(&plan, Some(&engine.store), &calibration, setup.settings.threads, false)?.trim_end());
+    show_plan(&setup, &datasets, &plan, &engine.store, &calibration)?;
+    engine.interrupt = listen()?;
     let summary = engine.execute(&plan)?;
     let ids = plan.runs.iter().map(|run| run.id.clone()).collect();
     let shown = RunTable {
@@ -52,22 +51,65 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         common: &args.common,
         command: format!("reid-run {}", spec.display()),
     };
-    print_table(&engine.store, &shown)?;
-    let took = short_duration(Duration::from_secs_f64(began.elapsed().as_secs_f64()));
-    setup.progress.line(format_args!(
-        "{} runs: {} stages computed, {} reused, {} runs failed, in {took}",
-        summary.runs, summary.computed, summary.reused, summary.failed
-    ));
+    let printed = print_table(&engine.store, &shown);
+    setup.progress.line(in_words(&summary, began.elapsed()));
     if let Some(trouble) = engine.log.trouble() {
         setup.progress.warn(trouble);
     }
+    // Failed runs are the graver news, and may be why there is no table.
     if summary.failed > 0 {
-        return Err(RunError::SomeFailed { failed: summary.failed, total: summary.runs });
+        if let Err(error) = printed {
+            setup.progress.warn(format_args!("no table: {error}"));
+        }
+        let Summary { failed, given_up, runs: total, .. } = summary;
+        return Err(RunError::SomeFailed { failed, given_up, total });
     }
+    printed
+}
+
+/// Refuses to run from a spec whose state no commit names.
+fn require_clean(state: Option<&SourceState>) -> Result<(), RunError> {
+    let problem = match state {
+        Some(state) if !state.dirty => return Ok(()),
+        Some(_) => "the spec's repository has uncommitted changes; commit or stash them",
+        None => "no commit of the spec's repository is known; commit the spec to a git repository",
+    };
+    Err(RunError::Usage(format!("--require-clean: {problem}")))
+}
+
+/// Says what is about to happen.
+fn show_plan(
+    setup: &Setup,
+    datasets: &Datasets,
+    plan: &Plan,
+    store: &Store,
+    calibration: &Calibration,
+) -> Result<(), RunError> {
+    for line in datasets.describe() {
+        setup.progress.line(line);
+    }
+    setup.progress.line(describe(plan, Some(store), calibration, setup.settings.threads, false)?.trim_end());
     Ok(())
 }
 
-/// An engine over the settings' store, with signals handled and a log begun.
+/// From here on a signal ends the work after its step; before, it ends the program.
+fn listen() -> Result<Interrupt, RunError> {
+    Interrupt::install().map_err(|e| RunError::Unexpected(format!("signals cannot be handled: {e}")))
+}
+
+/// `4 runs: 9 stages computed, 3 reused, in 12 s`.
+fn in_words(summary: &Summary, took: Duration) -> String {
+    let Summary { runs, computed, reused, failed, skipped, .. } = *summary;
+    let mut text = format!("{}: {} computed, {reused} reused", count(runs, "run"), count(computed, "stage"));
+    for (number, what) in [(failed, "failed"), (skipped, "not begun")] {
+        if number > 0 {
+            let _ = write!(text, ", {} {what}", count(number, "run"));
+        }
+    }
+    format!("{text}, in {}", short_duration(took))
+}
+
+/// An engine over the settings' store, with a log begun.
 fn engine(setup: &Setup, spec: &Path, overrides: &[String], name: &str) -> Result<Engine, RunError> {
     let store = Store::open(&setup.settings.out)?;
     store.ensure_writable()?;
@@ -77,13 +119,11 @@ fn engine(setup: &Setup, spec: &Path, overrides: &[String], name: &str) -> Resul
         setup.progress.warn(warning);
     }
     let log = EventLog::open(&store.logs(), name)?;
-    let interrupt =
-        Interrupt::install().map_err(|e| RunError::Unexpected(format!("signals cannot be handled: {e}")))?;
     Ok(Engine {
         store,
         progress: setup.progress.clone(),
         log,
-        interrupt,
+        interrupt: Interrupt::new(),
         device: Device::Cpu,
         device_class: "cpu".to_owned(),
         workers: setup.settings.workers,
@@ -99,11 +139,11 @@ fn engine(setup: &Setup, spec: &Path, overrides: &[String], name: &str) -> Resul
 /// Runs a spec and gives the test mAP of its first run.
 pub(super) fn measure(spec: &Path, overrides: &[String], common: &Common) -> Result<f64, RunError> {
     let setup = Setup::new(common)?;
-    let experiment = setup.load(spec, overrides, common.color)?;
-    let base = experiment.path.parent().map(Path::to_owned).unwrap_or_default();
-    let mut datasets = Datasets::new(&base, &setup.settings.cache, setup.settings.threads, &setup.progress);
-    let engine = engine(&setup, spec, overrides, &experiment.name)?;
+    let experiment = setup.load(spec, overrides, common.machine.color)?;
+    let mut datasets = setup.datasets(&experiment);
+    let mut engine = engine(&setup, spec, overrides, &experiment.name)?;
     let plan = Plan::new(&experiment, &mut datasets)?;
+    engine.interrupt = listen()?;
     engine.execute(&plan)?;
     let rows = reid_results::read(&engine.store.results())?.rows()?;
     let run = plan.runs.first().and_then(|run| rows.into_iter().find(|row| row.run_id == run.id));

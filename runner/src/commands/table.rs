@@ -8,7 +8,7 @@ use reid_results::{ChooseOn, Format, TableOptions, export, read, tabulate};
 
 use super::{Setup, print, use_color};
 use crate::cli::{Common, TableArgs, TableFormat};
-use crate::engine::{Datasets, Plan};
+use crate::engine::Plan;
 use crate::exit::RunError;
 use crate::store::Store;
 
@@ -46,10 +46,8 @@ pub(super) fn table(args: &TableArgs) -> Result<(), RunError> {
         ..terminal_options(&args.common)
     };
     if let Some(spec) = &args.spec {
-        let experiment = setup.load(spec, &args.overrides, args.common.color)?;
-        let base = experiment.path.parent().map(std::path::Path::to_owned).unwrap_or_default();
-        let mut datasets = Datasets::new(&base, &setup.settings.cache, setup.settings.threads, &setup.progress);
-        let plan = Plan::new(&experiment, &mut datasets)?;
+        let experiment = setup.load(spec, &args.overrides, args.common.machine.color)?;
+        let plan = Plan::new(&experiment, &mut setup.datasets(&experiment))?;
         options.runs = Some(plan.runs.iter().map(|run| run.id.clone()).collect());
         options.metrics = metrics(&experiment);
         options.choose_on = choose_on(&experiment);
@@ -87,7 +85,12 @@ fn terminal_options(common: &Common) -> TableOptions {
     let utf8 =
         ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
     let ascii = terminal && utf8.is_some_and(|locale| !locale.to_lowercase().replace('-', "").contains("utf8"));
-    TableOptions { width: Some(width), color: use_color(common.color, terminal), ascii, ..TableOptions::default() }
+    TableOptions {
+        width: Some(width),
+        color: use_color(common.machine.color, terminal),
+        ascii,
+        ..TableOptions::default()
+    }
 }
 
 fn metrics(experiment: &Experiment) -> Vec<String> {

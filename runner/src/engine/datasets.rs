@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use reid_data::dataset::{Dataset, Split};
@@ -20,6 +21,8 @@ const PICTURE_CACHE_BYTES: usize = 1 << 30;
 pub struct OpenData {
     /// Records, counts, fingerprint.
     pub dataset: Dataset,
+    /// Whether pictures were rendered or read to open it: nothing was remembered of it.
+    is_new: bool,
     validation: ValidationSpec,
     pictures: Mutex<BTreeMap<Split, Arc<Pictures>>>,
 }
@@ -30,6 +33,28 @@ impl OpenData {
         let mut pictures = self.pictures.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || Arc::new(Pictures::new(&self.dataset, split, PICTURE_CACHE_BYTES));
         Arc::clone(pictures.entry(split).or_insert_with(fresh))
+    }
+
+    /// What was opened: every split and everything odd the first time, the sizes later on.
+    pub fn describe(&self) -> Vec<String> {
+        let set = &self.dataset;
+        if self.is_new {
+            return set.counts.iter().chain(&set.notes).map(|note| format!("{}: {note}", set.name)).collect();
+        }
+        let parts: [(&str, &[Split]); 4] = [
+            ("pool", &[Split::Pool]),
+            ("train", &[Split::Train]),
+            ("validation", &[Split::ValidationQuery, Split::ValidationGallery]),
+            ("test", &[Split::Query, Split::Gallery, Split::OccludedQuery]),
+        ];
+        let size = |splits: &[Split]| splits.iter().map(|&split| set.split(split).len()).sum::<usize>();
+        let sizes = parts.iter().map(|(name, splits)| (name, size(splits))).filter(|(_, size)| *size > 0);
+        let sizes: Vec<String> = sizes.map(|(name, size)| format!("{size} {name}")).collect();
+        let corrupt = match set.corrupt() {
+            0 => String::new(),
+            corrupt => format!(", {corrupt} corrupt and left out"),
+        };
+        vec![format!("{}: {} pictures{corrupt}", set.name, sizes.join(" + "))]
     }
 
     /// What of the data determines a stage's numbers: content and held-out identities, never the path.
@@ -70,7 +95,11 @@ impl Datasets {
             return Ok(Arc::clone(data));
         }
         let progress = &self.progress;
-        let report = |what: &str, done: usize, total: usize| progress.bar_data(what, done as u64, total as u64);
+        let is_new = AtomicBool::new(false);
+        let report = |what: &str, done: usize, total: usize| {
+            is_new.store(true, Ordering::Relaxed);
+            progress.bar_data(what, done as u64, total as u64);
+        };
         let settings = OpenSettings {
             base: self.base.clone(),
             cache: self.cache.clone(),
@@ -80,11 +109,14 @@ impl Datasets {
             progress: &report,
         };
         let dataset = open(spec, &settings)?;
-        for note in &dataset.notes {
-            progress.line(format_args!("{}: {note}", dataset.name));
-        }
-        let data = Arc::new(OpenData { dataset, validation, pictures: Mutex::default() });
+        let is_new = is_new.into_inner();
+        let data = Arc::new(OpenData { dataset, is_new, validation, pictures: Mutex::default() });
         self.opened.insert(name, Arc::clone(&data));
         Ok(data)
+    }
+
+    /// What has been opened, in words.
+    pub fn describe(&self) -> Vec<String> {
+        self.opened.values().flat_map(|data| data.describe()).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! Executes a plan: stages under leases, rows for runs, failures kept apart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -78,6 +79,10 @@ pub struct Summary {
     pub reused: usize,
     /// Runs that failed.
     pub failed: usize,
+    /// Those of them that the next invocation does not try again.
+    pub given_up: usize,
+    /// Runs that were not begun, since one before them had failed.
+    pub skipped: usize,
 }
 
 /// Why a stage could not be had.
@@ -85,6 +90,8 @@ pub struct Summary {
 enum StageFailure {
     /// The run fails, others go on.
     Run { stage: String, reason: String },
+    /// Another process computes the stage; other runs can go first.
+    Busy,
     /// Everything stops.
     Stop(RunError),
 }
@@ -107,7 +114,10 @@ impl Engine {
         let mut summary = Summary { runs: plan.runs.len(), ..Summary::default() };
         let mut done: BTreeMap<usize, StageDir> = BTreeMap::new();
         let mut failed: BTreeMap<usize, (String, String)> = BTreeMap::new();
-        for run in &plan.runs {
+        // A run that meets a stage which another process computes goes to the end, where it waits: so
+        // two processes share a sweep instead of following each other.
+        let mut queue: VecDeque<(&RunPlan, bool)> = plan.runs.iter().map(|run| (run, false)).collect();
+        while let Some((run, wait)) = queue.pop_front() {
             let before = known.get(&run.id);
             if before.is_some_and(|row| row.is_failed() && row.attempts >= MOST_ATTEMPTS) {
                 self.progress.warn(format_args!(
@@ -118,10 +128,11 @@ impl Engine {
                     record::row_path(&self.store, &run.id).display()
                 ));
                 summary.failed += 1;
+                summary.given_up += 1;
                 continue;
             }
             let (started, began) = (jiff::Timestamp::now().as_microsecond(), Instant::now());
-            let outcome = self.stages(plan, run, &mut done, &mut failed, &mut summary, (&program, &host));
+            let outcome = self.stages(plan, run, wait, &mut done, &mut failed, &mut summary, (&program, &host));
             let row = record::RowContext {
                 engine: self,
                 program: &program,
@@ -133,12 +144,15 @@ impl Engine {
             match outcome {
                 Ok(stages) => row.write_ok(plan, run, &stages)?,
                 Err(StageFailure::Stop(error)) => return Err(error),
+                Err(StageFailure::Busy) => queue.push_back((run, true)),
                 Err(StageFailure::Run { stage, reason }) => {
                     self.progress.warn(format_args!("{}: {stage} failed: {reason}", run.id));
                     self.log.error(&format!("{}: {stage} failed: {reason}", run.id));
                     row.write_failed(plan, run, &stage, &reason)?;
                     summary.failed += 1;
+                    summary.given_up += usize::from(before.is_some_and(record::KnownRow::is_failed));
                     if self.fail_fast {
+                        summary.skipped = queue.len();
                         break;
                     }
                 }
@@ -147,11 +161,13 @@ impl Engine {
         Ok(summary)
     }
 
-    /// All stages of a run, in order.
+    /// All stages of a run, in order; with `wait`, also those that other processes compute.
+    #[expect(clippy::too_many_arguments, reason = "what all runs share, and one of them")]
     fn stages(
         &self,
         plan: &Plan,
         run: &RunPlan,
+        wait: bool,
         done: &mut BTreeMap<usize, StageDir>,
         failed: &mut BTreeMap<usize, (String, String)>,
         summary: &mut Summary,
@@ -166,7 +182,7 @@ impl Engine {
             }
             let stage = &plan.stages[index];
             let input = stage.input.and_then(|input| done.get(&input));
-            match self.obtain(plan, stage, input, summary, here) {
+            match self.obtain(plan, stage, input, wait, summary, here) {
                 Ok(dir) => {
                     done.insert(index, dir);
                 }
@@ -174,7 +190,7 @@ impl Engine {
                     failed.insert(index, (stage.clone(), reason.clone()));
                     return Err(StageFailure::Run { stage, reason });
                 }
-                Err(stop) => return Err(stop),
+                Err(other) => return Err(other),
             }
         }
         Ok(run.stages.iter().filter_map(|index| done.get(index).cloned()).collect())
@@ -186,25 +202,23 @@ impl Engine {
         plan: &Plan,
         stage: &StageDef,
         input: Option<&StageDir>,
+        wait: bool,
         summary: &mut Summary,
         (program, host): (&ProgramInfo, &Host),
     ) -> Result<StageDir, StageFailure> {
+        if self.interrupt.requested() {
+            return Err(self.interrupted().into());
+        }
         if self.rerun_on_code {
             self.retire(stage, program)?;
         }
-        let mut on_holder = |holder: &crate::store::LeaseInfo| {
-            self.progress.line(format_args!("{}: waiting for {holder}", stage.label));
-        };
-        let stop = || self.interrupt.requested();
-        let waiting = Waiting { poll: POLL, patience: None, stop: &stop, on_holder: &mut on_holder };
-        let claim = self.store.wait_or_skip(&stage.key, waiting).map_err(RunError::from)?;
-        let mut lease = match claim {
-            None | Some(Claim::Busy(_)) => return Err(self.interrupted().into()),
-            Some(Claim::Done(dir)) => {
+        let mut lease = match self.claim(stage, wait)? {
+            Claim::Busy(_) => return Err(StageFailure::Busy),
+            Claim::Done(dir) => {
                 summary.reused += 1;
                 return Ok(dir);
             }
-            Some(Claim::Mine(lease)) => lease,
+            Claim::Mine(lease) => lease,
         };
         for notice in lease.notices() {
             self.progress.line(notice);
@@ -213,10 +227,12 @@ impl Engine {
         let (started, began) = (crate::log::now_utc(), Instant::now());
         let spec = &plan.runs[stage.run].run.spec;
         let work = Work { engine: self, plan, stage, host, vit: vit_spec(spec) };
-        let made = match stage.kind {
+        // A panic is a fault of the program, but no reason to lose the other runs of a sweep.
+        let made = catch_unwind(AssertUnwindSafe(|| match stage.kind {
             StageKind::Pretrain | StageKind::Train => work.train(&mut lease, input),
             StageKind::Evaluate => work.evaluate(&lease, input),
-        };
+        }))
+        .unwrap_or_else(|panic| Err(fault(&*panic)));
         let Product { artefacts, seconds, notes } = match made {
             Ok(product) => product,
             Err(TrainError::Interrupted) => return Err(self.interrupted().into()),
@@ -238,6 +254,19 @@ impl Engine {
         self.calibration.lock().unwrap_or_else(PoisonError::into_inner).learn(stage, self.threads, manifest.seconds);
         summary.computed += 1;
         Ok(dir)
+    }
+
+    /// Claims a stage; with `wait`, once the process that computes it is done.
+    fn claim(&self, stage: &StageDef, wait: bool) -> Result<Claim, RunError> {
+        if !wait {
+            return Ok(self.store.claim(&stage.key)?);
+        }
+        let mut on_holder = |holder: &crate::store::LeaseInfo| {
+            self.progress.line(format_args!("{}: waiting for {holder}", stage.label));
+        };
+        let stop = || self.interrupt.requested();
+        let waiting = Waiting { poll: POLL, patience: None, stop: &stop, on_holder: &mut on_holder };
+        self.store.wait_or_skip(&stage.key, waiting)?.ok_or_else(|| self.interrupted())
     }
 
     fn interrupted(&self) -> RunError {
@@ -360,8 +389,12 @@ impl Work<'_> {
             _ => Box::new(self.encoder(input)?),
         };
         let shown = self.engine.progress.stage(&self.stage.label, 1);
-        let services =
-            DataServices { data: self.stage.data.clone(), workers: self.engine.workers, device: device.clone() };
+        let services = DataServices {
+            data: self.stage.data.clone(),
+            workers: self.engine.workers,
+            device: device.clone(),
+            interrupt: self.engine.interrupt.clone(),
+        };
         let views = evaluation::views(settings, self.vit, evaluation_normalisation(protocol));
         let scores: Vec<Scores> = evaluation::evaluate(&*model, &views, settings.batch, &services)?;
         let evaluated = EvaluationRecord::new(&scores);
@@ -373,6 +406,13 @@ impl Work<'_> {
 
 fn read_weights(path: &Path) -> Result<BTreeMap<String, candle_core::Tensor>, TrainError> {
     Ok(weights::read(path).map_err(reid_objectives::TaskError::from)?)
+}
+
+/// A panic as the reason of a failed run.
+fn fault(panic: &(dyn std::any::Any + Send)) -> TrainError {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("no message");
+    RunError::Unexpected(format!("fault of the program, please report it: {text}")).into()
 }
 
 /// What an error says, less the backtrace that candle's errors carry.

@@ -227,24 +227,37 @@ impl RowContext<'_> {
                     .filter_map(|query| Some(query_row(&set.split, query, records.get(query.record as usize)?))),
             );
         }
-        let unchanged = self.before.is_some_and(|known| {
+        let same = |known: &KnownRow| {
             !known.is_failed()
                 && known.stage_evaluate == row.stage_evaluate
                 && known.row.computed_commit == row.computed_commit
-        });
-        if unchanged {
+        };
+        if self.before.is_some_and(same) || self.written_by_another(&run.id)?.as_ref().is_some_and(same) {
             return Ok(());
         }
         Ok(reid_results::write_run(&self.engine.store.results(), &row, &steps, &queries)?)
     }
 
-    /// Writes the row of a failed run.
+    /// Writes the row of a failed run. An earlier result of the run stays.
     pub(super) fn write_failed(&self, plan: &Plan, run: &RunPlan, stage: &str, reason: &str) -> Result<(), RunError> {
+        if self.before.is_some_and(|known| !known.is_failed()) {
+            self.engine.progress.warn(format_args!("{}: its earlier result is kept", run.id));
+            return Ok(());
+        }
         let mut row = self.base(plan, run)?;
         row.status = Status::Failed;
         row.failed_stage = Some(stage.to_owned());
         row.error = Some(reason.to_owned());
         Ok(reid_results::write_run(&self.engine.store.results(), &row, &[], &[])?)
+    }
+
+    /// A row that was not there when this invocation began.
+    fn written_by_another(&self, run_id: &str) -> Result<Option<KnownRow>, RunError> {
+        let store = &self.engine.store;
+        if self.before.is_some() || !row_path(store, run_id).exists() {
+            return Ok(None);
+        }
+        Ok(known_rows(store)?.remove(run_id))
     }
 
     fn base(&self, plan: &Plan, run: &RunPlan) -> Result<RunRow, RunError> {
@@ -289,7 +302,7 @@ impl RowContext<'_> {
             images_seen: None,
             tokens_seen: None,
             overrides: self.engine.overrides.clone(),
-            attempts: self.before.map_or(0, |row| row.attempts) + 1,
+            attempts: self.before.filter(|row| row.is_failed()).map_or(0, |row| row.attempts) + 1,
             marks: Vec::new(),
             config_json: config,
             varied: varied.iter().map(|(path, value)| (path.clone(), to_scalar(value))).collect(),

@@ -8,9 +8,11 @@ use reid_data::loader::{Loader, LoaderSettings, Tail};
 use reid_data::sampler;
 use reid_data::spec::Size;
 use reid_data::views::ViewPlan;
+use reid_objectives::TaskError;
 use reid_objectives::task::{Embed, Features, Services};
 
 use super::OpenData;
+use crate::signals::Interrupt;
 
 /// Services over one opened data set.
 pub struct DataServices {
@@ -20,6 +22,8 @@ pub struct DataServices {
     pub workers: usize,
     /// Where features are computed.
     pub device: Device,
+    /// Ends an extraction between two batches.
+    pub interrupt: Interrupt,
 }
 
 impl Services for DataServices {
@@ -40,6 +44,9 @@ impl Services for DataServices {
         let loader = Loader::new(self.data.pictures(split), plan, Arc::new(views.clone()), settings)?;
         let mut features = Features { values: Vec::new(), width: 0, records: Vec::new() };
         for batch in loader {
+            if self.interrupt.requested() {
+                return Err(TaskError::Interrupted);
+            }
             let batch = batch?;
             let group = &batch.groups[0];
             let Size(h, w) = group.size;

@@ -36,16 +36,16 @@ const QUEUE: usize = 4;
 /// Why a training ended early.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TrainError {
-    /// A signal; a checkpoint was written.
+    /// A signal; the latest checkpoint tells how far the work is.
     #[error("interrupted")]
     Interrupted,
-    /// The loss is no number; the last good checkpoint is kept.
-    #[error(
-        "loss is {loss} at step {step} (epoch {epoch}); lower the learning rate or clip gradients; the last good checkpoint is kept"
-    )]
+    /// The loss or its gradient is no number; nothing after the last sound step is kept.
+    #[error("{what} is {value} at step {step} (epoch {epoch}); lower the learning rate or clip gradients")]
     NotFinite {
-        /// The loss.
-        loss: f64,
+        /// Loss, or norm of the gradient.
+        what: &'static str,
+        /// Its value.
+        value: f64,
         /// Optimizer step, from 0.
         step: usize,
         /// Epoch, from 0.
@@ -53,10 +53,19 @@ pub(super) enum TrainError {
     },
     /// The task, its data or its tensors.
     #[error(transparent)]
-    Task(#[from] TaskError),
+    Task(TaskError),
     /// The store, or a fault of ours.
     #[error(transparent)]
     Run(#[from] RunError),
+}
+
+impl From<TaskError> for TrainError {
+    fn from(error: TaskError) -> Self {
+        match error {
+            TaskError::Interrupted => Self::Interrupted,
+            other => Self::Task(other),
+        }
+    }
 }
 
 /// What a training stage runs with.
@@ -99,7 +108,12 @@ impl Training<'_> {
             let remedy = "set `accumulate: 1` and a larger batch".to_owned();
             return Err(TaskError::Unsuitable { problem, remedy }.into());
         }
-        let services = DataServices { data: Arc::clone(self.data), workers: self.workers, device: self.device.clone() };
+        let services = DataServices {
+            data: Arc::clone(self.data),
+            workers: self.workers,
+            device: self.device.clone(),
+            interrupt: self.interrupt.clone(),
+        };
         let mut optimizer = Optimizer::new(&self.spec.optim, task.trainable());
         let checkpoints = CheckpointStore::open(self.lease.dir()).map_err(RunError::from)?;
         let resumed = self.resume(&checkpoints, task, &mut optimizer)?;
@@ -127,11 +141,11 @@ impl Training<'_> {
         }
         let mut saver = Saver {
             last_time: Instant::now(),
-            last_epoch: position.epoch,
+            last_updates: position.updates,
             began: Instant::now(),
             before: position.seconds,
+            every: self.spec.checkpoint_every.in_steps(steps, self.spec.epochs).max(1.0),
         };
-        let every = self.spec.checkpoint_every.in_steps(steps, self.spec.epochs) / position.per_epoch as f64;
 
         while position.epoch < self.spec.epochs {
             let loader = self.loader(&plan, task, &position)?;
@@ -145,7 +159,8 @@ impl Training<'_> {
                     self.save(&checkpoints, &mut position, &plan, task, &optimizer, &mut saver)?;
                     return Err(TrainError::Interrupted);
                 }
-                if saver.last_time.elapsed() >= CHECKPOINT_EVERY {
+                let more = position.in_epoch < plan.steps() / self.spec.accumulate;
+                if more && saver.is_due(&position) {
                     self.save(&checkpoints, &mut position, &plan, task, &optimizer, &mut saver)?;
                 }
             }
@@ -154,7 +169,7 @@ impl Training<'_> {
             position.in_epoch = 0;
             if position.epoch < self.spec.epochs {
                 plan = task.begin_epoch(position.epoch, self.seed, &services)?;
-                if (position.epoch - saver.last_epoch) as f64 >= every.max(1.0) {
+                if saver.is_due(&position) {
                     self.save(&checkpoints, &mut position, &plan, task, &optimizer, &mut saver)?;
                 }
             }
@@ -163,11 +178,8 @@ impl Training<'_> {
         flush(&mut position, self.spec.epochs - 1, last);
         position.seconds = saver.seconds();
         let rate = position.images as f64 / position.seconds.max(f64::EPSILON);
-        shown.finish(&format!(
-            "{} steps in {}, {rate:.0} images/s",
-            position.updates,
-            crate::progress::short_duration(Duration::from_secs_f64(position.seconds))
-        ));
+        let took = crate::progress::short_duration(Duration::from_secs_f64(position.seconds));
+        shown.finish(&format!("{} steps in {took}, {rate:.0} images/s", position.updates));
         Ok(Report { position })
     }
 
@@ -243,7 +255,7 @@ impl Training<'_> {
             let output = task.step(&batch, clock)?;
             let loss = scalar(&output.loss)?;
             if !loss.is_finite() {
-                return Err(TrainError::NotFinite { loss, step: position.updates, epoch: position.epoch });
+                return Err(not_finite("loss", loss, position));
             }
             let mut grads = output.loss.backward().map_err(TaskError::from)?;
             let grads = task.trainable().gradients(&mut grads).map_err(TaskError::from)?;
@@ -261,6 +273,10 @@ impl Training<'_> {
         }
         let norm =
             if self.spec.clip > 0.0 { grads.clip(self.spec.clip) } else { grads.norm() }.map_err(TaskError::from)?;
+        // An update by such a gradient would spoil the parameters, and the next checkpoint with them.
+        if !norm.is_finite() {
+            return Err(not_finite("gradient norm", norm, position));
+        }
         let rate = |multiplier| {
             let run = RunLength { steps, epochs: self.spec.epochs };
             learning_rate(&self.spec.schedule, self.base_rate(), multiplier, clock.step, run)
@@ -329,7 +345,7 @@ impl Training<'_> {
             other => other,
         })?;
         saver.last_time = Instant::now();
-        saver.last_epoch = position.epoch;
+        saver.last_updates = position.updates;
         Ok(())
     }
 }
@@ -346,16 +362,27 @@ fn flush(position: &mut Position, epoch: usize, step: usize) {
 /// When the last checkpoint was, and how long the work has taken.
 struct Saver {
     last_time: Instant,
-    last_epoch: usize,
+    last_updates: usize,
+    /// Optimizer steps between two checkpoints.
+    every: f64,
     began: Instant,
     /// Seconds of earlier attempts.
     before: f64,
 }
 
 impl Saver {
+    /// Whether a checkpoint is due, by steps or by time.
+    fn is_due(&self, position: &Position) -> bool {
+        (position.updates - self.last_updates) as f64 >= self.every || self.last_time.elapsed() >= CHECKPOINT_EVERY
+    }
+
     fn seconds(&self) -> f64 {
         self.before + self.began.elapsed().as_secs_f64()
     }
+}
+
+fn not_finite(what: &'static str, value: f64, position: &Position) -> TrainError {
+    TrainError::NotFinite { what, value, step: position.updates, epoch: position.epoch }
 }
 
 fn scalar(tensor: &Tensor) -> Result<f64, TrainError> {

@@ -177,7 +177,10 @@ impl Progress {
                 Some(bar)
             }
             Screen::Lines(_) => {
-                self.line(format_args!("{label}: started, {total} {unit}"));
+                match total {
+                    0 | 1 => self.line(format_args!("{label}: started")),
+                    _ => self.line(format_args!("{label}: started, {total} {unit}")),
+                }
                 None
             }
         };

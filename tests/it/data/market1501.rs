@@ -14,7 +14,8 @@ fn paths(dataset: &Dataset, split: Split) -> Vec<&str> {
 }
 
 fn assert_note(dataset: &Dataset, note: &str) {
-    assert!(dataset.notes.iter().any(|n| n.contains(note)), "no {note:?} in {:#?}", dataset.notes);
+    let notes: Vec<_> = dataset.counts.iter().chain(&dataset.notes).collect();
+    assert!(notes.iter().any(|n| n.contains(note)), "no {note:?} in {notes:#?}");
 }
 
 #[test]

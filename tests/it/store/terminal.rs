@@ -25,7 +25,7 @@ fn the_exit_codes_are_the_documented_ones() {
         (RunError::from(data), 5),
         (RunError::from(store), 6),
         (RunError::Interrupted { cause: "SIGTERM" }, 75),
-        (RunError::SomeFailed { failed: 1, total: 9 }, 100),
+        (RunError::SomeFailed { failed: 1, given_up: 0, total: 9 }, 100),
     ];
     for (error, code) in cases {
         assert_eq!(error.exit_code().code(), code, "{error}");
