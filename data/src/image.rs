@@ -29,6 +29,9 @@ impl Image {
 
 impl Image {
     /// The picture as a PNG file.
+    ///
+    /// # Panics
+    /// If the encoder refuses a picture that this type allows, which would be a fault of ours.
     pub fn to_png(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);

@@ -170,8 +170,8 @@ pub struct SynthArgs {
     #[arg(value_name = "KEY=VALUE", requires = "spec")]
     pub overrides: Vec<String>,
     /// Write Market-1501 folders of JPEGs here.
-    #[arg(long = "to", alias = "out-dir", value_name = "DIR")]
-    pub to: Option<PathBuf>,
+    #[arg(short, long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// Print how hard the data are, and for whom; with `--spec`, train `none` on them too.
     #[arg(long)]
     pub audit: bool,
@@ -180,16 +180,25 @@ pub struct SynthArgs {
     pub sheet: Option<PathBuf>,
     /// Machine settings and terminal.
     #[command(flatten)]
-    pub common: Common,
+    pub machine: Machine,
 }
 
-/// Machine settings and terminal.
+/// Store, machine settings and terminal.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Machine and terminal")]
 pub struct Common {
     /// Folder of stages and results [default: runs; env: `REID_RUN_OUT`].
     #[arg(short, long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// The rest.
+    #[command(flatten)]
+    pub machine: Machine,
+}
+
+/// Machine settings and terminal.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Machine and terminal")]
+pub struct Machine {
     /// Folder of rendered data [env: `REID_RUN_CACHE`].
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
@@ -213,7 +222,7 @@ pub struct Common {
 impl Common {
     /// The settings that the command line gives.
     pub fn settings(&self) -> PartialSettings {
-        let Self { out, cache, threads, workers, .. } = self.clone();
-        PartialSettings { out, cache, threads, workers, device: None }
+        let Machine { cache, threads, workers, .. } = self.machine.clone();
+        PartialSettings { out: self.out.clone(), cache, threads, workers, device: None }
     }
 }

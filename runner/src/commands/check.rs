@@ -7,7 +7,7 @@ use crate::exit::RunError;
 /// Reads the spec and says what it asks for.
 pub(super) fn check(args: &SpecArgs) -> Result<(), RunError> {
     let setup = Setup::new(&args.common)?;
-    let experiment = setup.load(&args.spec, &args.overrides, args.common.color)?;
+    let experiment = setup.load(&args.spec, &args.overrides, args.common.machine.color)?;
     let points = experiment.runs.iter().map(|run| run.point).max().map_or(0, |last| last + 1);
     let (points, runs) = (count(points, "sweep point"), count(experiment.runs.len(), "run"));
     print(format!("{}: ok, {points}, {runs}\n", experiment.name).as_bytes())
@@ -16,7 +16,7 @@ pub(super) fn check(args: &SpecArgs) -> Result<(), RunError> {
 /// Prints each run's resolved spec as one YAML document.
 pub(super) fn show(args: &SpecArgs) -> Result<(), RunError> {
     let setup = Setup::new(&args.common)?;
-    let experiment = setup.load(&args.spec, &args.overrides, args.common.color)?;
+    let experiment = setup.load(&args.spec, &args.overrides, args.common.machine.color)?;
     for run in &experiment.runs {
         let header = format!(
             "--- # {} pretrain seed {}, downstream seed {}\n",

@@ -9,7 +9,7 @@ use reid_objectives::math::distance::normalize_rows;
 use reid_objectives::math::ranking::{Labels, Samples, rank};
 
 use super::{Setup, print};
-use crate::cli::SynthArgs;
+use crate::cli::{Common, SynthArgs};
 use crate::commands::run::measure;
 use crate::exit::RunError;
 use crate::store::atomic::write_atomic;
@@ -18,15 +18,16 @@ use crate::store::atomic::write_atomic;
 const SHEET: (usize, usize) = (12, 8);
 
 pub(super) fn synth(args: &SynthArgs) -> Result<(), RunError> {
-    if args.to.is_none() && args.sheet.is_none() && !args.audit {
-        return Err(RunError::Usage("nothing to do; give --to DIR, --sheet FILE.png or --audit".to_owned()));
+    if args.out.is_none() && args.sheet.is_none() && !args.audit {
+        return Err(RunError::Usage("nothing to do; give --out DIR, --sheet FILE.png or --audit".to_owned()));
     }
-    let setup = Setup::new(&args.common)?;
+    let common = Common { out: None, machine: args.machine.clone() };
+    let setup = Setup::new(&common)?;
     let mut swept = false;
     let spec = match &args.spec {
         None => SyntheticSpec::default(),
         Some(path) => {
-            let experiment = setup.load(path, &args.overrides, args.common.color)?;
+            let experiment = setup.load(path, &args.overrides, args.machine.color)?;
             swept = !experiment.swept.is_empty();
             match experiment.runs.first().map(|run| run.spec.data.clone()) {
                 Some(DataSpec::Synthetic(spec)) => spec,
@@ -35,7 +36,7 @@ pub(super) fn synth(args: &SynthArgs) -> Result<(), RunError> {
         }
     };
     let report = |what: &str, done: usize, total: usize| setup.progress.bar_data(what, done as u64, total as u64);
-    if let Some(folder) = &args.to {
+    if let Some(folder) = &args.out {
         write_dataset(&spec, folder, setup.settings.threads, &report)?;
         print(format!("{}\n", folder.display()).as_bytes())?;
     }
@@ -46,7 +47,7 @@ pub(super) fn synth(args: &SynthArgs) -> Result<(), RunError> {
     if args.audit {
         print(audit(&spec, setup.settings.threads)?.as_bytes())?;
         if let Some(path) = &args.spec {
-            print(trained(args, path, swept)?.as_bytes())?;
+            print(trained(args, &common, path, swept)?.as_bytes())?;
         }
     }
     Ok(())
@@ -96,14 +97,14 @@ fn map_of(
 }
 
 /// `untrained` and `none` at the spec's own budget: there must be room both ways.
-fn trained(args: &SynthArgs, path: &Path, swept: bool) -> Result<String, RunError> {
+fn trained(args: &SynthArgs, common: &Common, path: &Path, swept: bool) -> Result<String, RunError> {
     let with = |extra: &[&str]| -> Vec<String> {
         // There is nothing to take away from a spec that sweeps nothing.
         let removed = swept.then_some("~sweep").into_iter().chain(["seeds=[0]", "pretrain.objective=none"]);
         args.overrides.iter().cloned().chain(removed.chain(extra.iter().copied()).map(str::to_owned)).collect()
     };
-    let untrained = measure(path, &with(&["protocol=direct"]), &args.common)?;
-    let none = measure(path, &with(&[]), &args.common)?;
+    let untrained = measure(path, &with(&["protocol=direct"]), common)?;
+    let none = measure(path, &with(&[]), common)?;
     let holds = (0.25..=0.65).contains(&none);
     let mut text = String::new();
     let _ = writeln!(text, "  {:<34} {:>5.1}", "untrained (random weights)", untrained * 100.0);

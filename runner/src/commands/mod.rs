@@ -52,8 +52,8 @@ impl Setup {
             // Fails only if the pool exists already, and then it has the right size: one process, one setting.
             let _ = rayon::ThreadPoolBuilder::new().num_threads(settings.threads).build_global();
         }
-        let mode = if common.quiet { Mode::Quiet } else { common.progress };
-        let options = Options { mode, color: common.color, ..Options::default() };
+        let mode = if common.machine.quiet { Mode::Quiet } else { common.machine.progress };
+        let options = Options { mode, color: common.machine.color, ..Options::default() };
         Ok(Self { settings, progress: Progress::to_stderr(options) })
     }
 

@@ -13,7 +13,7 @@ use crate::store::Store;
 
 pub(super) fn plan(args: &PlanArgs) -> Result<(), RunError> {
     let setup = Setup::new(&args.spec.common)?;
-    let experiment = setup.load(&args.spec.spec, &args.spec.overrides, args.spec.common.color)?;
+    let experiment = setup.load(&args.spec.spec, &args.spec.overrides, args.spec.common.machine.color)?;
     let mut datasets = setup.datasets(&experiment);
     let plan = Plan::new(&experiment, &mut datasets)?;
     let store = Store::open_existing(&setup.settings.out)?;

@@ -46,7 +46,7 @@ pub(super) fn table(args: &TableArgs) -> Result<(), RunError> {
         ..terminal_options(&args.common)
     };
     if let Some(spec) = &args.spec {
-        let experiment = setup.load(spec, &args.overrides, args.common.color)?;
+        let experiment = setup.load(spec, &args.overrides, args.common.machine.color)?;
         let plan = Plan::new(&experiment, &mut setup.datasets(&experiment))?;
         options.runs = Some(plan.runs.iter().map(|run| run.id.clone()).collect());
         options.metrics = metrics(&experiment);
@@ -87,7 +87,12 @@ fn terminal_options(common: &Common) -> TableOptions {
     let utf8 =
         ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
     let ascii = terminal && utf8.is_some_and(|locale| !locale.to_lowercase().replace('-', "").contains("utf8"));
-    TableOptions { width: Some(width), color: use_color(common.color, terminal), ascii, ..TableOptions::default() }
+    TableOptions {
+        width: Some(width),
+        color: use_color(common.machine.color, terminal),
+        ascii,
+        ..TableOptions::default()
+    }
 }
 
 fn metrics(experiment: &Experiment) -> Vec<String> {
