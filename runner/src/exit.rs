@@ -131,6 +131,23 @@ pub enum RunError {
     Unexpected(String),
 }
 
+/// Results live in the store; what cannot be tabulated was asked for wrongly.
+fn of_results(error: &ResultsError) -> ExitCode {
+    use ResultsError as E;
+    match error {
+        E::Io { .. } | E::NewerSchema { .. } | E::Unreadable { .. } | E::Foreign { .. } | E::ColumnType { .. } => {
+            ExitCode::Store
+        }
+        E::NoRuns { .. } => ExitCode::NothingSelected,
+        E::Field { .. }
+        | E::UnknownMetric { .. }
+        | E::UnknownFormat { .. }
+        | E::MixedProtocols { .. }
+        | E::MixedCell { .. } => ExitCode::Usage,
+        E::InvalidRow { .. } | E::Internal { .. } => ExitCode::Unexpected,
+    }
+}
+
 /// What the user can do about failed runs.
 fn retry(failed: usize, given_up: usize) -> &'static str {
     match (failed - given_up, given_up) {
@@ -149,22 +166,7 @@ impl RunError {
             Self::NothingSelected(_) => ExitCode::NothingSelected,
             Self::Data(_) => ExitCode::Data,
             Self::Store(_) => ExitCode::Store,
-            Self::Results(
-                ResultsError::Io { .. }
-                | ResultsError::NewerSchema { .. }
-                | ResultsError::Unreadable { .. }
-                | ResultsError::Foreign { .. }
-                | ResultsError::ColumnType { .. },
-            ) => ExitCode::Store,
-            Self::Results(ResultsError::NoRuns { .. }) => ExitCode::NothingSelected,
-            Self::Results(
-                ResultsError::Field { .. }
-                | ResultsError::UnknownMetric { .. }
-                | ResultsError::UnknownFormat { .. }
-                | ResultsError::MixedProtocols { .. }
-                | ResultsError::MixedCell { .. },
-            ) => ExitCode::Usage,
-            Self::Results(ResultsError::InvalidRow { .. } | ResultsError::Internal { .. }) => ExitCode::Unexpected,
+            Self::Results(error) => of_results(error),
             Self::Interrupted { .. } => ExitCode::Interrupted,
             Self::SomeFailed { .. } => ExitCode::SomeFailed,
             Self::Unexpected(_) => ExitCode::Unexpected,

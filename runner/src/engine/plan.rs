@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use reid_backbones::spec::{BackboneSpec, VitSpec};
 use reid_data::dataset::Split;
-use reid_data::spec::{DataSpec, ValidationSpec};
+use reid_data::spec::ValidationSpec;
 use reid_experiments::spec::{PretrainData, RunSpec};
 use reid_experiments::{Experiment, ResolvedRun};
 use reid_objectives::spec::{EvaluationSpec, ObjectiveSpec, ProtocolSpec, TrainSpec};
@@ -175,7 +175,7 @@ impl Planner {
                 input: Value::Null,
             };
             let label = self.label(StageKind::Pretrain, i, run);
-            let stage = self.stage(draft, spec, i, label, None, &data, Some(spec.pretrain.train.clone()))?;
+            let stage = self.stage(&draft, spec, i, label, None, &data, Some(spec.pretrain.train.clone()))?;
             let artefact = format!("encoder@epoch={}", spec.pretrain.train.epochs);
             input = json!({ "stage": self.stages[stage].key.hex(), "artefact": artefact });
             previous = Some(stage);
@@ -196,7 +196,7 @@ impl Planner {
                 input,
             };
             let label = self.label(StageKind::Train, i, run);
-            let stage = self.stage(draft, spec, i, label, previous, &data, Some(supervised.train.clone()))?;
+            let stage = self.stage(&draft, spec, i, label, previous, &data, Some(supervised.train.clone()))?;
             input = json!({ "stage": self.stages[stage].key.hex(), "artefact": "model" });
             previous = Some(stage);
             stages.push(stage);
@@ -217,7 +217,7 @@ impl Planner {
             input,
         };
         let label = self.label(StageKind::Evaluate, i, run);
-        let stage = self.stage(draft, spec, i, label, previous, &data, None)?;
+        let stage = self.stage(&draft, spec, i, label, previous, &data, None)?;
         stages.push(stage);
         let id = run_id(experiment, run, &data, self.stages[stage].key.hex());
         Ok(RunPlan { run: run.clone(), id, stages, data })
@@ -240,7 +240,7 @@ impl Planner {
     #[expect(clippy::too_many_arguments, reason = "the parts of a stage's definition")]
     fn stage(
         &mut self,
-        draft: Draft,
+        draft: &Draft,
         spec: &RunSpec,
         run: usize,
         label: String,
@@ -248,10 +248,7 @@ impl Planner {
         data: &Arc<OpenData>,
         train: Option<TrainSpec>,
     ) -> Result<usize, RunError> {
-        let renderer = match &spec.data {
-            DataSpec::Synthetic(_) => Value::from(reid_data::synthetic::RENDERER_VERSION),
-            DataSpec::Market1501(_) => Value::Null,
-        };
+        let renderer = data.dataset.synthetic.then_some(reid_data::synthetic::RENDERER_VERSION);
         let key = StageKey::of(json!({
             "stage": draft.kind.name(),
             "algorithms": draft.algorithms,

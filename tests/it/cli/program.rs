@@ -22,7 +22,7 @@ const ARGUMENTS: &str = "REID_TEST_PROGRAM_ARGUMENTS";
 const BEGIN: &str = "=== the program begins ===\n";
 
 /// Nothing here takes this long.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// The program, in a process that was told to be it. Elsewhere a test that has nothing to do.
 #[test]
