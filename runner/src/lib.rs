@@ -1,5 +1,9 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 
+use std::ffi::OsString;
+
+use clap::Parser;
+
 pub mod calibration;
 pub mod cli;
 pub mod commands;
@@ -11,9 +15,21 @@ pub mod provenance;
 pub mod signals;
 pub mod store;
 
+/// The program: parses its arguments (the first is its own name), does what they ask for, and
+/// reports what went wrong. Help, and arguments that do not parse, end the process at once.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> exit::ExitCode {
+    match commands::dispatch(cli::Cli::parse_from(arguments)) {
+        Ok(()) => exit::ExitCode::Done,
+        Err(error) => {
+            report(&error);
+            error.exit_code()
+        }
+    }
+}
+
 /// Shows an error that ends the program, on stderr. Specs' mistakes come rendered already.
 #[expect(clippy::print_stderr, reason = "the last word of the program, when no progress is shown any more")]
-pub fn report(error: &exit::RunError) {
+fn report(error: &exit::RunError) {
     match error {
         exit::RunError::Spec(rendered) => eprintln!("{}", rendered.trim_end()),
         other => eprintln!("error: {other}"),

@@ -1,8 +1,8 @@
 //! Tests of the data.
 
 mod augment;
-mod decode;
-mod fixture;
+pub(crate) mod decode;
+pub(crate) mod fixture;
 mod loader;
 mod market1501;
 mod rng;

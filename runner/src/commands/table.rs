@@ -57,7 +57,9 @@ pub(super) fn table(args: &TableArgs) -> Result<(), RunError> {
     }
     options.rows.clone_from(&args.rows);
     options.cols.clone_from(&args.cols);
-    options.command = Some(std::env::args().collect::<Vec<_>>().join(" "));
+    // The program's name without its folder: the table shall not depend on where it is installed.
+    let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    options.command = Some(std::iter::once("reid-run".to_owned()).chain(arguments).collect::<Vec<_>>().join(" "));
     options.format = match args.format {
         TableFormat::Table => Format::Terminal,
         TableFormat::Md => Format::Markdown,

@@ -27,7 +27,7 @@ use crate::log::EventLog;
 use crate::progress::Progress;
 use crate::provenance::{Host, ProgramInfo, Source, host_info, program};
 use crate::signals::Interrupt;
-use crate::store::{Claim, Lease, StageDir, StageManifest, Store, Waiting};
+use crate::store::{Claim, GIVEN_BACK, Lease, StageDir, StageManifest, Store, Waiting};
 
 /// Encoder weights of a pre-training.
 const ENCODER_FILE: &str = "encoder.safetensors";
@@ -221,7 +221,10 @@ impl Engine {
             Claim::Mine(lease) => lease,
         };
         for notice in lease.notices() {
-            self.progress.line(notice);
+            self.log.info(&format!("{}: {notice}", stage.label));
+            if !notice.ends_with(GIVEN_BACK) {
+                self.progress.line(format_args!("{}: {notice}", stage.label));
+            }
         }
         self.log.info(&format!("{}: begun, key {}", stage.label, stage.key));
         let (started, began) = (crate::log::now_utc(), Instant::now());

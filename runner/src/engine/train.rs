@@ -22,7 +22,7 @@ use crate::exit::RunError;
 use crate::progress::StageProgress;
 use crate::signals::Interrupt;
 use crate::store::Lease;
-use crate::store::checkpoints::CheckpointStore;
+use crate::store::checkpoints::{Checkpoint, CheckpointStore, Latest};
 
 /// Raised whenever the loop's numbers change: clipping, accumulation, the order of updates.
 pub(super) const ALGORITHM_VERSION: u32 = 1;
@@ -116,7 +116,8 @@ impl Training<'_> {
         };
         let mut optimizer = Optimizer::new(&self.spec.optim, task.trainable());
         let checkpoints = CheckpointStore::open(self.lease.dir()).map_err(RunError::from)?;
-        let resumed = self.resume(&checkpoints, task, &mut optimizer)?;
+        let Latest { checkpoint, damaged } = checkpoints.latest().map_err(RunError::from)?;
+        let resumed = self.resume(checkpoint, task, &mut optimizer)?;
         let (mut position, mut plan) = match resumed {
             Some((position, plan)) => (position, plan),
             None => {
@@ -136,6 +137,9 @@ impl Training<'_> {
         };
         let steps = position.per_epoch * self.spec.epochs;
         let shown = (self.show)(steps);
+        for text in damaged {
+            shown.note(text);
+        }
         if position.updates > 0 {
             shown.note(format_args!("resumed at step {} of {steps}", position.updates));
         }
@@ -195,12 +199,11 @@ impl Training<'_> {
     /// The latest checkpoint, if it was made on this class of device.
     fn resume(
         &mut self,
-        checkpoints: &CheckpointStore,
+        latest: Option<Checkpoint>,
         task: &mut dyn Task,
         optimizer: &mut Optimizer,
     ) -> Result<Option<(Position, EpochPlan)>, TrainError> {
-        let latest = checkpoints.latest().map_err(RunError::from)?;
-        let Some(found) = latest.checkpoint else { return Ok(None) };
+        let Some(found) = latest else { return Ok(None) };
         let (mut position, plan) = checkpoint::read(&found.path, task, optimizer)?;
         if position.device != self.device_class {
             let (was, is, path) = (&position.device, self.device_class, found.path.display());

@@ -44,6 +44,9 @@ impl Default for Timing {
     }
 }
 
+/// Why a lease is free that its holder has not lost: nothing that anybody need worry about.
+pub const GIVEN_BACK: &str = "it was given back";
+
 /// Heartbeats that a lease of an earlier start of the same machine must have missed. One of a live
 /// process would miss none; the rule only guards against two machines of the same name.
 const MISSED_BEFORE_REBOOT: u32 = 3;
@@ -166,7 +169,7 @@ impl Leases {
             Err(error) => return Err(io_error("reading a lease", &path)(error)),
         };
         if beat <= SystemTime::UNIX_EPOCH {
-            return Ok(State::Abandoned(info, "it was given back"));
+            return Ok(State::Abandoned(info, GIVEN_BACK));
         }
         let age = self.now().duration_since(beat).unwrap_or_default();
         Ok(match info.abandoned(age, self.timing) {

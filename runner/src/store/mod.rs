@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 pub use claim::{Claim, Lease, Waiting};
 pub use error::{Result, StoreError, io_error};
 pub use key::StageKey;
-pub use lease::{LeaseInfo, Timing};
+pub use lease::{GIVEN_BACK, LeaseInfo, Timing};
 pub use stage::{Artefact, Check, StageDir, StageManifest};
 
 use crate::log::now_utc;

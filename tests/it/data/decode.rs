@@ -101,7 +101,7 @@ fn png_of_every_color_type_becomes_rgb() {
 }
 
 /// A PNG file of 8-bit rows, each of which is stored without filter or compression.
-fn png(width: u32, height: u32, color: u8, rows: &[u8]) -> Vec<u8> {
+pub(crate) fn png(width: u32, height: u32, color: u8, rows: &[u8]) -> Vec<u8> {
     let mut header = [width.to_be_bytes(), height.to_be_bytes()].concat();
     header.extend([8, color, 0, 0, 0]);
     let data: Vec<u8> = [&[0], rows].concat();
