@@ -17,6 +17,9 @@ pub struct Golden {
 }
 
 /// Workspace root.
+///
+/// # Panics
+/// Never: this crate lies in a folder of the workspace.
 pub fn workspace_root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace").to_path_buf()
 }
@@ -58,6 +61,9 @@ impl Golden {
     }
 
     /// A tensor's values as f64, flattened.
+    ///
+    /// # Panics
+    /// If there is no such tensor.
     pub fn f64s(&self, key: &str) -> Vec<f64> {
         let flat = self.tensor(key).flatten_all().and_then(|t| t.to_dtype(DType::F64));
         flat.and_then(|t| t.to_vec1()).unwrap_or_else(|e| panic!("golden {} {key}: {e}", self.name))
@@ -69,12 +75,18 @@ impl Golden {
     }
 
     /// A tensor's values as i64, flattened.
+    ///
+    /// # Panics
+    /// If there is no such tensor.
     pub fn i64s(&self, key: &str) -> Vec<i64> {
         let flat = self.tensor(key).flatten_all().and_then(|t| t.to_dtype(DType::I64));
         flat.and_then(|t| t.to_vec1()).unwrap_or_else(|e| panic!("golden {} {key}: {e}", self.name))
     }
 
     /// A one-element tensor.
+    ///
+    /// # Panics
+    /// If there is no such tensor, or it holds more.
     pub fn scalar(&self, key: &str) -> f64 {
         let values = self.f64s(key);
         assert_eq!(values.len(), 1, "golden {} {key} is no scalar", self.name);
@@ -96,12 +108,18 @@ impl Golden {
     }
 
     /// A hyper-parameter as text.
+    ///
+    /// # Panics
+    /// If it is absent.
     pub fn text(&self, key: &str) -> &str {
         self.metadata.get(key).unwrap_or_else(|| panic!("golden {}: no metadata {key}", self.name))
     }
 }
 
 /// Largest absolute difference divided by the largest absolute reference value.
+///
+/// # Panics
+/// If the lengths differ.
 pub fn relative_to_max(actual: &[f64], expected: &[f64]) -> f64 {
     assert_eq!(actual.len(), expected.len(), "lengths differ");
     let scale = expected.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
@@ -113,6 +131,9 @@ pub fn relative_to_max(actual: &[f64], expected: &[f64]) -> f64 {
 }
 
 /// Largest absolute difference.
+///
+/// # Panics
+/// If the lengths differ.
 pub fn max_abs(actual: &[f64], expected: &[f64]) -> f64 {
     assert_eq!(actual.len(), expected.len(), "lengths differ");
     actual.iter().zip(expected).fold(0.0_f64, |m, (a, e)| if a.is_nan() { f64::INFINITY } else { m.max((a - e).abs()) })

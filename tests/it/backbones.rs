@@ -1,1 +1,8 @@
-//! Tests of the backbones.
+//! Tests of the backbones: operators against slow twins in f64, the encoder, parameters, optimizers.
+
+mod fixture;
+mod ops;
+mod optim;
+mod params;
+mod vit;
+mod weights;

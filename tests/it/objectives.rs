@@ -2,6 +2,12 @@
 
 #![expect(clippy::float_cmp, reason = "what is compared exactly is exact by construction")]
 
+mod evaluation;
+mod fixture;
+mod person_mae;
+mod random;
+mod supervised;
+
 use std::cmp::Ordering;
 
 use candle_core::{Device, Result, Tensor, Var};

@@ -171,8 +171,13 @@ impl Encoder for Vit {
     }
 
     fn forward(&self, params: &Params, images: &Tensor, input: &Input) -> Result<Tokens> {
-        let (b, _c, h, w) = images.dims4()?;
-        let (rows, cols) = (h / self.patch, w / self.patch);
+        let (b, c, h, w) = images.dims4()?;
+        if (c, h, w) != (3, self.image.0, self.image.1) {
+            let (height, width) = self.image;
+            let problem = format!("an encoder for pictures of 3 x {height} x {width} got {c} x {h} x {w}");
+            return Err(candle_core::Error::Msg(problem).into());
+        }
+        let (rows, cols) = self.grid();
         let everything;
         let keep = if let Some(keep) = input.keep {
             keep

@@ -263,10 +263,17 @@ pub fn view_tensor(batch: &ViewBatch, view: usize, device: &Device) -> Result<Te
     Ok(Tensor::from_slice(&group.pixels[at * len..(at + 1) * len], (batch.len(), 3, h, w), device)?)
 }
 
-/// Where RegionB's cells lie in RegionA's grid, as sine-cosine positions `[b, n, width]`. A cell's
-/// centre at row i of B is `((top_b + (i + 0.5) / rows * height_b) - top_a) / height_a * rows - 0.5`
-/// rows of A; columns likewise.
-fn relative_positions(width: usize, (rows, cols): (usize, usize), windows: &[(Window, Window)]) -> Vec<f32> {
+/// Where RegionB's cells lie in RegionA's grid, as sine-cosine positions. A cell's centre at row i of
+/// B is `((top_b + (i + 0.5) / rows * height_b) - top_a) / height_a * rows - 0.5` rows of A; columns
+/// likewise.
+///
+/// # Shapes
+/// - `windows`: `[b]`, RegionA's and RegionB's of each sample; output: `[b, n, width]`, row-major,
+///   `n = rows * cols`
+///
+/// # Panics
+/// If `width` is no multiple of 4; the checks of a spec see to it.
+pub fn relative_positions(width: usize, (rows, cols): (usize, usize), windows: &[(Window, Window)]) -> Vec<f32> {
     let half = width / 2;
     let mut out = vec![0.0; windows.len() * rows * cols * width];
     for ((a, b), sample) in windows.iter().zip(out.chunks_exact_mut(rows * cols * width)) {

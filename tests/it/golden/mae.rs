@@ -1,13 +1,21 @@
-//! Golden: masks, patches, positions and the loss of masked autoencoders.
+//! Golden: masks, patches, positions and the loss of masked autoencoders, and a whole one.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
+use reid_backbones::spec::{Positions, VitDims, VitSize, VitSpec};
 use reid_backbones::vit::{sincos_2d, sincos_at};
+use reid_backbones::{Keep, ParamStore, Vit};
 use reid_data::rng::{Key, Rng, Stream};
 use reid_objectives::math::mask::{BlockLaw, Draws, Grid, mae_keep_count, mask_by_noise};
 use reid_objectives::math::patch::{mae_loss, normalize_patches, patchify, unpatchify};
-use reid_objectives::person_mae::spec::PixelNorm;
+use reid_objectives::person_mae::spec::{
+    DecoderInput, DecoderKind, DecoderSpec, LossOn, MaskKind, PersonMaeSpec, PixelNorm, Region, Target,
+};
+use reid_objectives::person_mae::{PersonMae, Regions};
+use reid_objectives::protocols::ENCODER;
+use reid_objectives::task::Task;
 use reid_tests::Golden;
 use reid_tests::golden::{max_abs, relative_to_max};
+use reid_tests::tensors::gradient_of;
 
 /// Reconstruction loss, relative.
 const F32_LOSS: f64 = 1e-6;
@@ -15,6 +23,12 @@ const F32_LOSS: f64 = 1e-6;
 const F32_GRADIENT: f64 = 1e-5;
 /// Positions in f64 and f32.
 const POSITION: [f64; 2] = [1e-12, 1e-6];
+/// Encoder's and decoder's outputs of a whole MAE, absolute.
+const OUTPUT: f64 = 3e-5;
+/// Loss of a whole MAE, relative.
+const MODEL_LOSS: f64 = 1e-5;
+/// Its gradients, relative to each tensor's largest.
+const MODEL_GRADIENT: f64 = 1e-4;
 /// Frequency with which a cell is masked.
 const CELL_FREQUENCY: f64 = 0.06;
 
@@ -215,4 +229,113 @@ fn block_mask_beit_statistics() {
         let worst = max_abs(&frequency, &golden.f64s(&format!("out.{name}.cell_freq")));
         assert!(worst <= CELL_FREQUENCY, "{name}: a cell's frequency is off by {worst}");
     }
+}
+
+/// Our name of one of MAE's parameters.
+fn our_name(name: &str) -> String {
+    match name.strip_prefix("decoder_") {
+        Some(rest) => format!("pixel_decoder.{rest}"),
+        None if name == "mask_token" => format!("pixel_decoder.{name}"),
+        None => format!("{ENCODER}{name}"),
+    }
+}
+
+/// PersonMAE with the switches that make it MAE, and MAE's weights.
+fn build_mae(golden: &Golden) -> reid_objectives::Result<PersonMae> {
+    let dims = VitDims { width: golden.param("dim"), depth: golden.param("depth"), heads: golden.param("heads") };
+    let backbone = VitSpec {
+        size: VitSize::Micro,
+        image: [golden.param("height"), golden.param("width")],
+        patch: golden.param("patch"),
+        positions: Positions::Learned,
+        drop_path: 0.0,
+    };
+    let spec = PersonMaeSpec {
+        mask: MaskKind::Random,
+        mask_ratio: golden.param("mask_ratio"),
+        region: Region::Same,
+        target: Target::Pixel,
+        loss_on: LossOn::Masked,
+        pixel_norm: if golden.param::<u8>("norm_pix_loss") == 1 { PixelNorm::Patch } else { PixelNorm::None },
+        pixel_decoder: DecoderSpec {
+            kind: DecoderKind::Unshuffle,
+            depth: golden.param("dec_depth"),
+            width: golden.param("dec_dim"),
+            heads: golden.param("dec_heads"),
+            input: DecoderInput::Last,
+        },
+        ..PersonMaeSpec::default()
+    };
+    let mut store = ParamStore::new(&Device::Cpu);
+    let vit = Vit::with_dims(dims, &backbone, ENCODER, &mut store, &|_| Box::new(|| 0.5))?;
+    let task = PersonMae::assemble(spec, backbone, 1, vit, store, &|_| Box::new(|| 0.5))?;
+    let mut stored = 0;
+    for key in golden.keys("in.w.") {
+        let name = key.trim_start_matches("in.w.");
+        // A fixed table in MAE; ours is computed, and checked below to be the same.
+        if name != "decoder_pos_embed" {
+            task.trainable().set(&our_name(name), &golden.tensor(&key))?;
+            stored += 1;
+        }
+    }
+    assert_eq!(stored, task.trainable().names().count(), "our parameters are MAE's");
+    Ok(task)
+}
+
+/// The decoder's stored positions are the table that ours computes: nothing for the class token, sines
+/// and cosines for the cells.
+fn check_decoder_positions(golden: &Golden, grid: (usize, usize)) {
+    let width: usize = golden.param("dec_dim");
+    let ours = [vec![0.0; width], sincos_2d(width, grid.0, grid.1)].concat();
+    let ours: Vec<f64> = ours.into_iter().map(f64::from).collect();
+    assert!(max_abs(&ours, &golden.f64s("in.w.decoder_pos_embed")) <= POSITION[1], "decoder's positions");
+}
+
+fn check_model(name: &str) -> reid_objectives::Result<()> {
+    let golden = Golden::load(name);
+    let task = build_mae(&golden)?;
+    let image = golden.tensor("in.image");
+    let (b, _c, h, w) = image.dims4()?;
+    let patch: usize = golden.param("patch");
+    check_decoder_positions(&golden, (h / patch, w / patch));
+
+    let cells = h / patch * (w / patch);
+    let per_sample = mae_keep_count(cells, golden.param("mask_ratio"));
+    let masks: Vec<_> = golden.f32s("in.noise").chunks(cells).map(|noise| mask_by_noise(noise, per_sample)).collect();
+    let keep = Keep { cells: masks.iter().flat_map(|mask| mask.keep.clone()).collect(), per_sample };
+    let hidden: Vec<f32> = masks.iter().flat_map(|mask| &mask.hidden).map(|&h| f32::from(u8::from(h))).collect();
+    let hidden = Tensor::from_vec(hidden, (b, cells), &Device::Cpu)?;
+    assert_eq!(values(&hidden)?, golden.f64s("out.mask"), "{name}: mask");
+
+    let regions = Regions { a: image.clone(), b: image, windows: None };
+    let losses = task.losses(&regions, &keep, &hidden, None)?;
+    let worst = max_abs(&values(&losses.tokens.all)?, &golden.f64s("out.latent"));
+    assert!(worst <= OUTPUT, "{name}: latent {worst:e}");
+    let predicted = losses.predicted_pixels.expect("the target is pixels");
+    let worst = max_abs(&values(&predicted)?, &golden.f64s("out.pred"));
+    assert!(worst <= OUTPUT, "{name}: prediction {worst:e}");
+    let loss = losses.pixel.expect("the target is pixels");
+    let worst = relative_to_max(&values(&loss)?, &golden.f64s("out.loss"));
+    assert!(worst <= MODEL_LOSS, "{name}: loss {worst:e}");
+
+    let store = task.trainable();
+    let gradients = store.gradients(&mut loss.backward()?)?;
+    let keys = golden.keys("out.grad.");
+    assert!(keys.len() >= 10, "{} gradients", keys.len());
+    for key in keys {
+        let gradient = gradient_of(store, &gradients, &our_name(key.trim_start_matches("out.grad.")));
+        let worst = relative_to_max(&values(&gradient)?, &golden.f64s(&key));
+        assert!(worst <= MODEL_GRADIENT, "{name}: {key} {worst:e}");
+    }
+    Ok(())
+}
+
+#[test]
+fn mae_full() -> reid_objectives::Result<()> {
+    check_model("mae_full")
+}
+
+#[test]
+fn mae_full_rect() -> reid_objectives::Result<()> {
+    check_model("mae_full_rect")
 }

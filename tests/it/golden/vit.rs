@@ -1,19 +1,16 @@
 //! Golden `vit_timm_*`: forward and gradients of our ViT against timm's.
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Var};
 use reid_backbones::spec::{Positions, VitDims, VitSize, VitSpec};
 use reid_backbones::{Encoder, Input, ParamStore, Vit};
 use reid_tests::Golden;
 use reid_tests::golden::{max_abs, relative_to_max};
+use reid_tests::tensors::{gradient_of, values};
 
 /// Tolerances of the golden README for f32.
 const TOKENS_ABS: f64 = 2e-5;
 const LOSS_REL: f64 = 1e-5;
 const GRAD_REL_TO_MAX: f64 = 1e-4;
-
-fn flat(t: &Tensor) -> Vec<f64> {
-    t.flatten_all().unwrap().to_dtype(candle_core::DType::F64).unwrap().to_vec1().unwrap()
-}
 
 fn build(golden: &Golden) -> (Vit, ParamStore) {
     let dims = VitDims { width: golden.param("dim"), depth: golden.param("depth"), heads: golden.param("heads") };
@@ -39,16 +36,16 @@ fn check(name: &str) {
     let (vit, store) = build(&golden);
     let image = Var::from_tensor(&golden.tensor("in.image")).unwrap();
     let tokens = vit.forward(&store.training(), &image, &Input::default()).unwrap();
-    assert!(max_abs(&flat(&tokens.all), &golden.f64s("out.tokens")) <= TOKENS_ABS);
+    assert!(max_abs(&values(&tokens.all), &golden.f64s("out.tokens")) <= TOKENS_ABS);
     let class = tokens.class().unwrap();
-    assert!(max_abs(&flat(&class), &golden.f64s("out.cls")) <= TOKENS_ABS);
+    assert!(max_abs(&values(&class), &golden.f64s("out.cls")) <= TOKENS_ABS);
 
     let loss = class.sqr().unwrap().sum(1).unwrap().mean_all().unwrap();
     let expected = golden.scalar("out.loss");
-    assert!((flat(&loss)[0] - expected).abs() <= LOSS_REL * expected.abs());
+    assert!((values(&loss)[0] - expected).abs() <= LOSS_REL * expected.abs());
 
     let mut grads = loss.backward().unwrap();
-    let image_grad = grads.get(image.as_tensor()).map(flat);
+    let image_grad = grads.get(image.as_tensor()).map(values);
     let gradients = store.gradients(&mut grads).unwrap();
     let mut checked = 0;
     for key in golden.keys("out.grad.") {
@@ -56,16 +53,7 @@ fn check(name: &str) {
         let ours = if parameter == "image" {
             image_grad.clone().unwrap()
         } else {
-            let find = |module: &reid_backbones::params::Module| {
-                module.entries.iter().find(|entry| entry.name == parameter).cloned()
-            };
-            let (entry, buffer) = store
-                .modules()
-                .iter()
-                .zip(&gradients.buffers)
-                .find_map(|(module, buffer)| find(module).map(|entry| (entry, buffer)))
-                .unwrap_or_else(|| panic!("no parameter {parameter}"));
-            flat(&buffer.narrow(0, entry.offset, entry.len()).unwrap())
+            values(&gradient_of(&store, &gradients, parameter))
         };
         let error = relative_to_max(&ours, &golden.f64s(&key));
         assert!(error <= GRAD_REL_TO_MAX, "{name} {parameter}: {error:e}");

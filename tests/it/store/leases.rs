@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use reid_runner::store::{Claim, LeaseInfo, StageKey, Store, StoreError, Timing, Waiting};
-use serde_json::json;
 
 use super::{done, key, manifest, mine, names, store, work};
 
