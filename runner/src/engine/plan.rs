@@ -160,7 +160,7 @@ impl Planner {
                 input: Value::Null,
             };
             let label = format!("pretrain {} s{}", run.label, seeds.pretrain);
-            let stage = self.stage(draft, spec, i, label, None, &data, Some(spec.pretrain.train.clone()))?;
+            let stage = self.stage(&draft, spec, i, label, None, &data, Some(spec.pretrain.train.clone()))?;
             let artefact = format!("encoder@epoch={}", spec.pretrain.train.epochs);
             input = json!({ "stage": self.stages[stage].key.hex(), "artefact": artefact });
             previous = Some(stage);
@@ -181,7 +181,7 @@ impl Planner {
                 input,
             };
             let label = format!("train {} s{}", run.label, seeds.downstream);
-            let stage = self.stage(draft, spec, i, label, previous, &data, Some(supervised.train.clone()))?;
+            let stage = self.stage(&draft, spec, i, label, previous, &data, Some(supervised.train.clone()))?;
             input = json!({ "stage": self.stages[stage].key.hex(), "artefact": "model" });
             previous = Some(stage);
             stages.push(stage);
@@ -202,7 +202,7 @@ impl Planner {
             input,
         };
         let label = format!("evaluate {} s{}", run.label, seeds.downstream);
-        let stage = self.stage(draft, spec, i, label, previous, &data, None)?;
+        let stage = self.stage(&draft, spec, i, label, previous, &data, None)?;
         stages.push(stage);
         let id = run_id(experiment, run, &data, self.stages[stage].key.hex());
         Ok(RunPlan { run: run.clone(), id, stages, data })
@@ -212,7 +212,7 @@ impl Planner {
     #[expect(clippy::too_many_arguments, reason = "the parts of a stage's definition")]
     fn stage(
         &mut self,
-        draft: Draft,
+        draft: &Draft,
         spec: &RunSpec,
         run: usize,
         label: String,

@@ -29,7 +29,7 @@ pub(super) const ALGORITHM_VERSION: u32 = 1;
 /// Step metrics are recorded about this many times in a training, as means over the steps between.
 const RECORDS: usize = 200;
 /// Longest time between two checkpoints.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+const CHECKPOINT_EVERY: Duration = Duration::from_mins(1);
 /// Finished batches that may wait per loader thread.
 const QUEUE: usize = 4;
 
@@ -118,22 +118,18 @@ impl Training<'_> {
         let checkpoints = CheckpointStore::open(self.lease.dir()).map_err(RunError::from)?;
         let Latest { checkpoint, damaged } = checkpoints.latest().map_err(RunError::from)?;
         let resumed = self.resume(checkpoint, task, &mut optimizer)?;
-        let (mut position, mut plan) = match resumed {
-            Some((position, plan)) => (position, plan),
-            None => {
-                let plan = task.begin_epoch(0, self.seed, &services)?;
-                let per_epoch = plan.steps() / self.spec.accumulate;
-                if per_epoch == 0 {
-                    let (n, batch) = (plan.draws.len(), self.spec.batch * self.spec.accumulate);
-                    let problem = format!("an epoch has {n} pictures, but one optimizer step takes {batch}");
-                    return Err(TaskError::Unsuitable {
-                        problem,
-                        remedy: "use a smaller batch or more data".to_owned(),
-                    }
-                    .into());
-                }
-                (Position { per_epoch, ..self.start() }, plan)
+        let (mut position, mut plan) = if let Some(resumed) = resumed {
+            resumed
+        } else {
+            let plan = task.begin_epoch(0, self.seed, &services)?;
+            let per_epoch = plan.steps() / self.spec.accumulate;
+            if per_epoch == 0 {
+                let (n, batch) = (plan.draws.len(), self.spec.batch * self.spec.accumulate);
+                let problem = format!("an epoch has {n} pictures, but one optimizer step takes {batch}");
+                let remedy = "use a smaller batch or more data".to_owned();
+                return Err(TaskError::Unsuitable { problem, remedy }.into());
             }
+            (Position { per_epoch, ..self.start() }, plan)
         };
         let steps = position.per_epoch * self.spec.epochs;
         let shown = (self.show)(steps);
@@ -286,7 +282,7 @@ impl Training<'_> {
         };
         optimizer.step(task.trainable(), &grads, &rate).map_err(TaskError::from)?;
         task.after_step(&outputs, clock)?;
-        let loss = self.record(&outputs, norm, rate(1.0), position, steps)?;
+        let loss = record(&outputs, norm, rate(1.0), position, steps)?;
         position.in_epoch += 1;
         position.updates += 1;
         Ok(loss)
@@ -297,37 +293,6 @@ impl Training<'_> {
             LrScaling::None => self.spec.lr,
             LrScaling::Linear256 => self.spec.lr * (self.spec.batch * self.spec.accumulate) as f64 / 256.0,
         }
-    }
-
-    /// Adds a step's metrics to the window, and records the window's means when it is full.
-    fn record(
-        &self,
-        outputs: &[StepOutput],
-        norm: f64,
-        rate: f64,
-        position: &mut Position,
-        steps: usize,
-    ) -> Result<f64, TrainError> {
-        let share = 1.0 / outputs.len() as f64;
-        let mut values = vec![(MetricKey::GradNorm, norm), (MetricKey::Lr, rate)];
-        let mut mean_loss = 0.0;
-        for output in outputs {
-            let loss = scalar(&output.loss)?;
-            mean_loss += loss * share;
-            values.push((MetricKey::Loss, loss * share));
-            for (key, value) in &output.stats {
-                values.push((*key, scalar(value)? * share));
-            }
-        }
-        let window = &mut position.window;
-        for (key, value) in values {
-            *window.sums.entry(key.name().to_owned()).or_insert(0.0) += value;
-        }
-        window.steps += 1;
-        if window.steps >= steps.div_ceil(RECORDS) {
-            flush(position, position.epoch, position.updates);
-        }
-        Ok(mean_loss)
     }
 
     fn save(
@@ -351,6 +316,36 @@ impl Training<'_> {
         saver.last_updates = position.updates;
         Ok(())
     }
+}
+
+/// Adds a step's metrics to the window, and records the window's means when it is full.
+fn record(
+    outputs: &[StepOutput],
+    norm: f64,
+    rate: f64,
+    position: &mut Position,
+    steps: usize,
+) -> Result<f64, TrainError> {
+    let share = 1.0 / outputs.len() as f64;
+    let mut values = vec![(MetricKey::GradNorm, norm), (MetricKey::Lr, rate)];
+    let mut mean_loss = 0.0;
+    for output in outputs {
+        let loss = scalar(&output.loss)?;
+        mean_loss += loss * share;
+        values.push((MetricKey::Loss, loss * share));
+        for (key, value) in &output.stats {
+            values.push((*key, scalar(value)? * share));
+        }
+    }
+    let window = &mut position.window;
+    for (key, value) in values {
+        *window.sums.entry(key.name().to_owned()).or_insert(0.0) += value;
+    }
+    window.steps += 1;
+    if window.steps >= steps.div_ceil(RECORDS) {
+        flush(position, position.epoch, position.updates);
+    }
+    Ok(mean_loss)
 }
 
 /// Records the means of the window's metrics, if it has any, and empties it.
