@@ -1,6 +1,6 @@
 //! Fields that name rows and columns: how they are found, shortened and shown.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use polars::prelude::DataFrame;
 
@@ -24,7 +24,7 @@ pub(super) fn resolve(runs: &DataFrame, options: &TableOptions) -> Result<(Vec<F
     Ok((fields, over))
 }
 
-/// Experiment when there are several, label, and every swept field that varies.
+/// Experiment when there are several, label, and every swept field that varies, less those that the label tells.
 fn default_rows(runs: &DataFrame) -> Vec<String> {
     let mut rows = Vec::new();
     if varies(runs, "experiment") {
@@ -32,8 +32,20 @@ fn default_rows(runs: &DataFrame) -> Vec<String> {
     }
     rows.push("label".to_owned());
     let swept = decode::names(runs).into_iter().filter(|name| name.starts_with(CFG) && varies(runs, name));
-    rows.extend(swept.map(str::to_owned));
+    rows.extend(swept.filter(|name| !is_told_by_label(runs, name)).map(str::to_owned));
     rows
+}
+
+/// Whether the field holds names of choices, and all runs of a label have the same: `none` has no pre-training
+/// objective, which needs no column of its own.
+fn is_told_by_label(runs: &DataFrame, column: &str) -> bool {
+    let mut told: BTreeMap<(Option<String>, Option<String>), Option<Scalar>> = BTreeMap::new();
+    (0..runs.height()).all(|row| {
+        let value = decode::scalar(runs, column, row);
+        let label = (decode::text(runs, "experiment", row), decode::text(runs, "label", row));
+        let is_name = matches!(value, None | Some(Scalar::Text(_)));
+        is_name && *told.entry(label).or_insert_with(|| value.clone()) == value
+    })
 }
 
 fn varies(runs: &DataFrame, column: &str) -> bool {

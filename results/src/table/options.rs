@@ -79,7 +79,7 @@ pub struct TableOptions {
     pub metrics: Vec<String>,
     /// Split of metrics without one: `test`, `validation` or `occluded`.
     pub split: String,
-    /// Fields that name the rows; by default the label and all swept fields that vary.
+    /// Fields that name the rows; by default the label and all swept fields that vary and that it does not tell.
     pub rows: Option<Vec<String>>,
     /// Field whose values are spread over columns.
     pub cols: Option<String>,

@@ -27,6 +27,7 @@ use crate::log::EventLog;
 use crate::progress::Progress;
 use crate::provenance::{Host, ProgramInfo, Source, host_info, program};
 use crate::signals::Interrupt;
+use crate::store::atomic::write_atomic;
 use crate::store::{Claim, GIVEN_BACK, Lease, StageDir, StageManifest, Store, Waiting};
 
 /// Encoder weights of a pre-training.
@@ -90,8 +91,8 @@ pub struct Summary {
 enum StageFailure {
     /// The run fails, others go on.
     Run { stage: String, reason: String },
-    /// Another process computes the stage; other runs can go first.
-    Busy,
+    /// Another process computes the stage, or it has ended several processes: other runs go first.
+    Later,
     /// Everything stops.
     Stop(RunError),
 }
@@ -144,7 +145,7 @@ impl Engine {
             match outcome {
                 Ok(stages) => row.write_ok(plan, run, &stages)?,
                 Err(StageFailure::Stop(error)) => return Err(error),
-                Err(StageFailure::Busy) => queue.push_back((run, true)),
+                Err(StageFailure::Later) => queue.push_back((run, true)),
                 Err(StageFailure::Run { stage, reason }) => {
                     self.progress.warn(format_args!("{}: {stage} failed: {reason}", run.id));
                     self.log.error(&format!("{}: {stage} failed: {reason}", run.id));
@@ -213,7 +214,7 @@ impl Engine {
             self.retire(stage, program)?;
         }
         let mut lease = match self.claim(stage, wait)? {
-            Claim::Busy(_) => return Err(StageFailure::Busy),
+            Claim::Busy(_) => return Err(StageFailure::Later),
             Claim::Done(dir) => {
                 summary.reused += 1;
                 return Ok(dir);
@@ -225,6 +226,11 @@ impl Engine {
             if !notice.ends_with(GIVEN_BACK) {
                 self.progress.line(format_args!("{}: {notice}", stage.label));
             }
+        }
+        if lease.notices().iter().any(|notice| !notice.ends_with(GIVEN_BACK)) && count_death(&lease)? > 1 && !wait {
+            let text = "processes have died at it more than once, perhaps for lack of memory; other runs go first";
+            self.progress.warn(format_args!("{}: {text}", stage.label));
+            return Err(StageFailure::Later);
         }
         self.log.info(&format!("{}: begun, key {}", stage.label, stage.key));
         let (started, began) = (crate::log::now_utc(), Instant::now());
@@ -409,6 +415,18 @@ impl Work<'_> {
 
 fn read_weights(path: &Path) -> Result<BTreeMap<String, candle_core::Tensor>, TrainError> {
     Ok(weights::read(path).map_err(reid_objectives::TaskError::from)?)
+}
+
+/// Name of the file, in the folder of unfinished work, with the number of processes that died at it.
+const DEATHS_FILE: &str = "deaths";
+
+/// Notes that the attempt before this one did not end in order, and returns how many have not.
+fn count_death(lease: &Lease) -> Result<u32, RunError> {
+    let path = lease.dir().join(DEATHS_FILE);
+    let known = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let deaths = u32::saturating_add(known, 1);
+    write_atomic(&path, deaths.to_string().as_bytes())?;
+    Ok(deaths)
 }
 
 /// A panic as the reason of a failed run.

@@ -91,7 +91,8 @@ impl Plan {
     /// # Errors
     /// If data cannot be opened.
     pub fn new(experiment: &Experiment, datasets: &mut Datasets) -> Result<Self, RunError> {
-        let mut planner = Planner { stages: Vec::new(), index: BTreeMap::new() };
+        let names = experiment.runs.iter().map(|run| distinctions(run, &experiment.runs)).collect();
+        let mut planner = Planner { stages: Vec::new(), index: BTreeMap::new(), names };
         let mut runs = Vec::with_capacity(experiment.runs.len());
         for (i, run) in experiment.runs.iter().enumerate() {
             runs.push(planner.run(i, run, &experiment.name, datasets)?);
@@ -118,6 +119,20 @@ pub(super) fn evaluation_spec(protocol: &ProtocolSpec) -> &EvaluationSpec {
 struct Planner {
     stages: Vec<StageDef>,
     index: BTreeMap<String, usize>,
+    /// What tells each run from others of its label, in names of stages.
+    names: Vec<Vec<(String, String)>>,
+}
+
+/// Swept fields, and their values, in which a run differs from others of its label.
+fn distinctions(run: &ResolvedRun, all: &[ResolvedRun]) -> Vec<(String, String)> {
+    let differs = |(path, value): &(&String, &Value)| {
+        all.iter().any(|other| other.label == run.label && other.varied.get(*path) != Some(value))
+    };
+    let text = |(path, value): (&String, &Value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        (path.clone(), format!("{}={value}", path.rsplit('.').next().unwrap_or(path)))
+    };
+    run.varied.iter().filter(differs).map(text).collect()
 }
 
 /// What a stage is made of, before its key.
@@ -159,7 +174,7 @@ impl Planner {
                 seed: seeds.pretrain,
                 input: Value::Null,
             };
-            let label = format!("pretrain {} s{}", run.label, seeds.pretrain);
+            let label = self.label(StageKind::Pretrain, i, run);
             let stage = self.stage(&draft, spec, i, label, None, &data, Some(spec.pretrain.train.clone()))?;
             let artefact = format!("encoder@epoch={}", spec.pretrain.train.epochs);
             input = json!({ "stage": self.stages[stage].key.hex(), "artefact": artefact });
@@ -180,7 +195,7 @@ impl Planner {
                 seed: seeds.downstream,
                 input,
             };
-            let label = format!("train {} s{}", run.label, seeds.downstream);
+            let label = self.label(StageKind::Train, i, run);
             let stage = self.stage(&draft, spec, i, label, previous, &data, Some(supervised.train.clone()))?;
             input = json!({ "stage": self.stages[stage].key.hex(), "artefact": "model" });
             previous = Some(stage);
@@ -201,11 +216,24 @@ impl Planner {
             seed: 0,
             input,
         };
-        let label = format!("evaluate {} s{}", run.label, seeds.downstream);
+        let label = self.label(StageKind::Evaluate, i, run);
         let stage = self.stage(&draft, spec, i, label, previous, &data, None)?;
         stages.push(stage);
         let id = run_id(experiment, run, &data, self.stages[stage].key.hex());
         Ok(RunPlan { run: run.clone(), id, stages, data })
+    }
+
+    /// `pretrain person_mae mask_ratio=0.25 s0`: a stage in words, by the fields that it depends on.
+    fn label(&self, kind: StageKind, i: usize, run: &ResolvedRun) -> String {
+        let concerns = |path: &str| match kind {
+            StageKind::Pretrain => !path.starts_with("protocol"),
+            StageKind::Train => !path.contains(".evaluation"),
+            StageKind::Evaluate => true,
+        };
+        let seed = if kind == StageKind::Pretrain { run.seeds.pretrain } else { run.seeds.downstream };
+        let mut words = vec![kind.name().to_owned(), run.label.clone()];
+        words.extend(self.names[i].iter().filter(|(path, _)| concerns(path)).map(|(_, text)| text.clone()));
+        format!("{} s{seed}", words.join(" "))
     }
 
     /// The stage of that key, new or known.

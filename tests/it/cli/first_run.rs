@@ -50,14 +50,16 @@ fn table_in_every_format(lab: &Lab, printed: &str) {
     assert_eq!(lab.done(&["table", "tiny.yaml"]).text(), printed);
     assert_eq!(lab.done(&["table"]).text(), printed);
     let table = |format: &str| lab.done(&["table", "tiny.yaml", "--format", format]);
-    assert!(table("md").text().contains("| person_mae |"));
+    // A dagger may follow: the program itself may have uncommitted changes.
+    assert!(table("md").text().contains("| person_mae "));
     assert!(table("csv").text().lines().any(|line| line.starts_with("person_mae,")));
     assert!(table("latex").text().contains("\\toprule"));
     let json: Value = serde_json::from_str(table("json").text()).expect("JSON");
     assert!(json.to_string().contains("person_mae"));
     assert!(table("parquet").out.starts_with(b"PAR1") && table("parquet").out.ends_with(b"PAR1"));
     let chosen = lab.done(&["table", "--metrics", "rank5,seconds", "--split", "validation"]);
-    assert!(chosen.text().contains("rank-5 %") && !chosen.text().contains("mAP %  "), "{}", chosen.text());
+    let head = chosen.text().lines().nth(1).expect("a heading").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(head, "label rank-5 (validation) % seconds");
 
     lab.run(&["table", "--metrics", "maps"]).assert_error(2, &["unknown metric `maps`; metrics: ", "test.map"]);
     lab.run(&["table", "--rows", "color"]).assert_error(2, &["field `color`; fields: "]);

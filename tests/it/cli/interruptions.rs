@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use polars::prelude::{DataFrame, LazyFrame};
 use reid_results::read;
 
 use super::TINY;
-use super::program::{Lab, children};
+use super::program::{Lab, children, has_checkpoint};
 
 /// Trainings that take a while and are checkpointed often.
 fn slow() -> String {
@@ -63,13 +62,6 @@ impl Left {
         assert!(self.steps.equals_missing(&other.steps), "step metrics differ");
         assert!(self.queries.equals_missing(&other.queries), "queries differ");
     }
-}
-
-/// Whether an unfinished stage has a checkpoint of some step.
-fn has_checkpoint(store: &Path) -> bool {
-    let attempts = children(&store.join("partial")).into_iter().flat_map(|key| children(&key));
-    let files = attempts.flat_map(|attempt| children(&attempt.join("checkpoints")));
-    files.into_iter().any(|file| file.extension().is_some_and(|extension| extension == "b3"))
 }
 
 #[test]
@@ -126,6 +118,22 @@ fn a_signal_ends_the_step_and_the_next_run_goes_on_from_there() {
     assert!(last.err.contains("pretrain person_mae s5: resumed at step "), "{}", last.err);
     assert!(!last.err.contains("taken over"), "{}", last.err);
     Left::by(&broken, last.text()).assert_equals(&expected);
+}
+
+#[test]
+fn a_stage_that_ends_processes_lets_the_other_runs_go_first() {
+    let list = "{pretrain.objective.person_mae.mask_ratio: 0.25}, {pretrain.objective: none}";
+    let spec = TINY.replace("epochs: 1, batch: 16", "epochs: 6, batch: 8");
+    let lab = Lab::with("tiny.yaml", &format!("{spec}sweep: {{list: [{list}]}}\n"));
+    for _ in 0..2 {
+        let mut running = lab.start(&["tiny.yaml"]);
+        running.wait_for("pretrain person_mae s0: started");
+        running.kill();
+    }
+    let last = lab.done(&["tiny.yaml"]);
+    let place = |text: &str| last.err.find(text).unwrap_or_else(|| panic!("no {text:?} in:\n{}", last.err));
+    assert!(place("processes have died at it more than once") < place("train none s0: started"));
+    assert!(place("evaluate none s0: test mAP") < place("pretrain person_mae s0: started"));
 }
 
 #[test]

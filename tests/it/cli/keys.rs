@@ -97,8 +97,9 @@ fn write_set(root: &Path) {
         fs::write(path, png(2, 1, 2, &[level, 0, 0, 0, level, 0])).expect("written");
     };
     for pid in 0..4_u8 {
-        for camera in 1..3 {
-            write(&format!("bounding_box_train/{:04}_c{camera}s1_000001_01.png", 2 + 2 * pid), 10 * pid + camera);
+        for shot in 0..4 {
+            let (camera, level) = (shot % 2 + 1, 10 * pid + shot);
+            write(&format!("bounding_box_train/{:04}_c{camera}s1_{shot:06}_01.png", 2 + 2 * pid), level);
         }
     }
     for pid in [1_u8, 3] {

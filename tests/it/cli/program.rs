@@ -22,7 +22,7 @@ const ARGUMENTS: &str = "REID_TEST_PROGRAM_ARGUMENTS";
 const BEGIN: &str = "=== the program begins ===\n";
 
 /// Nothing here takes this long.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// The program, in a process that was told to be it. Elsewhere a test that has nothing to do.
 #[test]
@@ -40,8 +40,11 @@ pub(super) struct Lab {
 }
 
 impl Lab {
+    /// In memory where that is possible: every checkpoint and every stage is flushed to disk.
     pub(super) fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        Self { folder: folder.expect("a temporary folder") }
     }
 
     /// With a spec in it.
@@ -155,6 +158,13 @@ pub(super) fn children(folder: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
     paths
+}
+
+/// Whether an unfinished stage has a checkpoint of some step.
+pub(super) fn has_checkpoint(store: &Path) -> bool {
+    let attempts = children(&store.join("partial")).into_iter().flat_map(|key| children(&key));
+    let files = attempts.flat_map(|attempt| children(&attempt.join("checkpoints")));
+    files.into_iter().any(|file| file.extension().is_some_and(|extension| extension == "b3"))
 }
 
 /// A process of the program. It does not outlive the test.

@@ -103,6 +103,27 @@ fn rows_follow_the_sweep_and_names_are_shortened() {
 }
 
 #[test]
+fn names_of_choices_that_the_label_tells_have_no_column() {
+    let mut runs = sweep();
+    for run in &mut runs {
+        run.varied.insert("pretrain.objective".to_owned(), Scalar::Text(run.label.clone()));
+    }
+    let fields = |runs: &[RunRow], options: &TableOptions| -> Vec<String> {
+        table(runs, options).fields.into_iter().map(|field| field.short).collect()
+    };
+    assert_eq!(fields(&runs, &TableOptions::default()), ["label", "mask_ratio"]);
+    let rows = Some(["label", "objective", "mask_ratio"].map(str::to_owned).to_vec());
+    let asked = TableOptions { rows, ..TableOptions::default() };
+    assert_eq!(fields(&runs, &asked), ["label", "objective", "mask_ratio"]);
+    // Numbers stay, and so does a name that differs within a label.
+    for run in &mut runs {
+        let name = if run.point == 2 { "other" } else { "same" };
+        run.varied.insert("pretrain.objective".to_owned(), Scalar::Text(name.to_owned()));
+    }
+    assert_eq!(fields(&runs, &TableOptions::default()), ["label", "mask_ratio", "objective"]);
+}
+
+#[test]
 fn fields_are_found_by_path_or_unique_end() {
     let runs = sweep();
     for name in ["mask_ratio", "person_mae.mask_ratio", RATIO, "cfg.objective.person_mae.mask_ratio"] {
