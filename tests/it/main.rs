@@ -8,6 +8,7 @@ mod cli;
 mod data;
 mod golden;
 mod objectives;
+mod readme;
 mod results;
 mod spec_language;
 mod store;

@@ -178,7 +178,7 @@ pub(crate) fn normalise_backward(
     weight: &[f32],
     dy: &[f32],
     dx: &mut [f32],
-    grads: NormGrads,
+    grads: &mut NormGrads,
 ) {
     let width = weight.len();
     dx.par_chunks_mut(CHUNK * width).enumerate().for_each(|(chunk, dx)| {

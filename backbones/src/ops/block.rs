@@ -237,7 +237,14 @@ impl Block {
         backward_params(&normed, &dhidden, fc1w, Some(fc1b), d, hidden);
         let dnormed = backward_input(&dhidden, w.fc1.0, d, hidden);
         let mut dy = dz.to_vec();
-        normalise_backward(&saved.y, &saved.norm2, w.norm2.0, &dnormed, &mut dy, NormGrads { weight: n2w, bias: n2b });
+        normalise_backward(
+            &saved.y,
+            &saved.norm2,
+            w.norm2.0,
+            &dnormed,
+            &mut dy,
+            &mut NormGrads { weight: n2w, bias: n2b },
+        );
 
         // Attention branch.
         branch.copy_from_slice(&dy);
@@ -250,7 +257,7 @@ impl Block {
         backward_params(&normed, &dqkv, qkvw, Some(qkvb), d, 3 * d);
         let dnormed = backward_input(&dqkv, w.qkv.0, d, 3 * d);
         let mut dx = dy;
-        normalise_backward(x, &saved.norm1, w.norm1.0, &dnormed, &mut dx, NormGrads { weight: n1w, bias: n1b });
+        normalise_backward(x, &saved.norm1, w.norm1.0, &dnormed, &mut dx, &mut NormGrads { weight: n1w, bias: n1b });
         (dx, grads)
     }
 }

@@ -63,7 +63,7 @@ impl CustomOp2 for LayerNorm {
         let stats = moments(&xs, weight.len(), LAYER_NORM_EPS as f32);
         let (mut dx, mut dp) = (vec![0.0; xs.len()], vec![0.0; params.len()]);
         let (dweight, dbias) = dp.split_at_mut(weight.len());
-        normalise_backward(&xs, &stats, weight, &dy, &mut dx, NormGrads { weight: dweight, bias: dbias });
+        normalise_backward(&xs, &stats, weight, &dy, &mut dx, &mut NormGrads { weight: dweight, bias: dbias });
         Ok((
             x.track_op().then(|| Tensor::from_vec(dx, x.dims(), x.device())).transpose()?,
             p.track_op().then(|| Tensor::from_vec(dp, p.dims(), p.device())).transpose()?,
