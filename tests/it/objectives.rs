@@ -5,6 +5,7 @@
 mod evaluation;
 mod fixture;
 mod person_mae;
+mod positions;
 mod random;
 mod supervised;
 
