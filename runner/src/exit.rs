@@ -159,7 +159,6 @@ fn retry(failed: usize, given_up: usize) -> &'static str {
 
 impl RunError {
     /// The exit code that the error leads to.
-    #[expect(clippy::match_same_arms, reason = "in the order of the variants, so that none is overlooked")]
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) => ExitCode::Usage,
