@@ -19,7 +19,7 @@ pub const ALGORITHM_VERSION: u32 = 1;
 
 pub use encoder::{Capture, Captured, Encoder, Input, MaskedPatches, Tokens};
 pub use error::{BackboneError, Result};
-pub use kernels::quiet_candle;
+pub use kernels::{KeepLarge, quiet_candle, use_threads};
 pub use ops::{DropPath, Keep};
 pub use params::{Gradients, ModuleId, ParamStore, Params};
 pub use vit::Vit;

@@ -13,3 +13,7 @@ mod results;
 mod spec_language;
 mod store;
 mod synthetic;
+
+/// The program's own, so that every test is a test of it.
+#[global_allocator]
+static ALLOCATOR: reid_backbones::KeepLarge = reid_backbones::KeepLarge;

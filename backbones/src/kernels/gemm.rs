@@ -1,14 +1,10 @@
 //! Matrix products over slices: the one call into the `gemm` crate.
 //!
-//! Work is cut into tiles of a fixed number of output rows, each computed by one thread, so the
-//! bits do not depend on how many threads there are.
+//! Every element of a product is one sum in order of the inner dimension, cut into blocks whose length
+//! depends on the matrices' sizes and the machine's caches. Threads share out elements, never a sum, so
+//! the bits do not depend on how many there are.
 
-use rayon::prelude::*;
-
-/// Rows of the output that one task computes.
-const TILE_ROWS: usize = 128;
-/// Below this many multiply-adds a product runs on the calling thread.
-const SMALL: usize = 1 << 16;
+use gemm::Parallelism;
 
 /// A matrix inside a slice.
 #[derive(Clone, Copy)]
@@ -44,10 +40,6 @@ impl<'a> Mat<'a> {
             assert!(last < self.data.len(), "{}x{} matrix in {} values", self.rows, self.cols, self.data.len());
         }
     }
-
-    fn rows_from(self, first: usize, count: usize) -> Self {
-        Self { data: &self.data[first * self.row_stride..], rows: count, ..self }
-    }
 }
 
 /// Whether a product replaces the output or is added to it.
@@ -60,6 +52,15 @@ pub(crate) enum Write {
 /// `out = alpha a b` or `out += alpha a b`, `out` row-major with `stride` elements from row to row;
 /// on the calling thread.
 pub(crate) fn product(out: &mut [f32], stride: usize, write: Write, alpha: f32, a: Mat, b: Mat) {
+    multiply(out, stride, write, alpha, (a, b), Parallelism::None);
+}
+
+/// [`product`] for a gap-free `out`, on all threads.
+pub(crate) fn matmul(out: &mut [f32], write: Write, a: Mat, b: Mat) {
+    multiply(out, b.cols, write, 1.0, (a, b), Parallelism::Rayon(0));
+}
+
+fn multiply(out: &mut [f32], stride: usize, write: Write, alpha: f32, (a, b): (Mat, Mat), threads: Parallelism) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(k, b.rows, "inner dimensions");
     if m == 0 || n == 0 {
@@ -91,19 +92,7 @@ pub(crate) fn product(out: &mut [f32], stride: usize, write: Write, alpha: f32, 
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            threads,
         );
     }
-}
-
-/// [`product`] for a gap-free `out`, on all threads.
-pub(crate) fn matmul(out: &mut [f32], write: Write, a: Mat, b: Mat) {
-    let n = b.cols;
-    if a.rows * n * a.cols <= SMALL {
-        return product(out, n, write, 1.0, a, b);
-    }
-    out[..a.rows * n].par_chunks_mut(TILE_ROWS * n).enumerate().for_each(|(tile, chunk)| {
-        let rows = chunk.len() / n;
-        product(chunk, n, write, 1.0, a.rows_from(tile * TILE_ROWS, rows), b);
-    });
 }

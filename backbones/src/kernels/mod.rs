@@ -1,9 +1,11 @@
 //! Loops over slices: what the fused operators run on a CPU. The only home of `unsafe`.
 
+mod alloc;
 pub(crate) mod attention;
 pub(crate) mod gemm;
 pub(crate) mod rows;
 mod simd;
 mod threads;
 
-pub use threads::quiet_candle;
+pub use alloc::KeepLarge;
+pub use threads::{quiet_candle, use_threads};

@@ -1,4 +1,4 @@
-//! Keeps candle's own thread pool out of the way.
+//! The thread pool of all operators, and keeping candle's own out of the way.
 
 /// Name of candle's setting, read when its pool is first used.
 const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
@@ -26,4 +26,12 @@ pub fn quiet_candle() {
     unsafe {
         std::env::set_var(CANDLE_THREADS, "1");
     }
+}
+
+/// Makes the calling thread one of the `count` threads that operators run on (0: one per core), so that
+/// the thread that trains works instead of waiting to be woken after every operator.
+///
+/// Does nothing if the pool is there already. Results never depend on the number of threads.
+pub fn use_threads(count: usize) {
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(count).use_current_thread().build_global();
 }

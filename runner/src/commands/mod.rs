@@ -48,10 +48,7 @@ impl Setup {
         // Names or values that are not Unicode cannot be settings.
         let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         let settings = settings(&defaults, &user_file, environment, &common.settings()).map_err(RunError::Usage)?;
-        if settings.threads > 0 {
-            // Fails only if the pool exists already, and then it has the right size: one process, one setting.
-            let _ = rayon::ThreadPoolBuilder::new().num_threads(settings.threads).build_global();
-        }
+        reid_backbones::use_threads(settings.threads);
         let mode = if common.machine.quiet { Mode::Quiet } else { common.machine.progress };
         let options = Options { mode, color: common.machine.color, ..Options::default() };
         Ok(Self { settings, progress: Progress::to_stderr(options) })

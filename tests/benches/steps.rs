@@ -1,0 +1,233 @@
+//! Times one training or inference step of a named piece of work, beside the same in PyTorch.
+//!
+//! `steps WORKLOAD THREADS` builds the model, warms up, and then runs, for every number that it reads
+//! on stdin, that many steps, and answers with their mean time in milliseconds. At the end of the input
+//! it prints its peak resident memory in MiB. A line each, so that a script can run two programs in
+//! turn; `tests/peers/speed.py` does.
+
+use std::io::{BufRead, Write};
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+use reid_backbones::optim::Optimizer;
+use reid_backbones::optim::spec::{AdamwSpec, OptimSpec};
+use reid_backbones::spec::{VitDims, VitSize, VitSpec};
+use reid_backbones::vit::linear_defs;
+use reid_backbones::{Encoder, Input, ModuleId, ParamStore, Vit, init, ops};
+use reid_data::spec::Size;
+use reid_data::views::{ViewBatch, ViewGroup, Window};
+use reid_objectives::math::schedule::RunLength;
+use reid_objectives::person_mae::PersonMae;
+use reid_objectives::person_mae::spec::PersonMaeSpec;
+use reid_objectives::protocols::losses::id_loss;
+use reid_objectives::protocols::model::EncoderModel;
+use reid_objectives::protocols::supervised::Supervised;
+use reid_objectives::random::init_source;
+use reid_objectives::spec::SupervisedSpec;
+use reid_objectives::task::{Clock, Task};
+
+#[global_allocator]
+static ALLOCATOR: reid_backbones::KeepLarge = reid_backbones::KeepLarge;
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Identities that the classifier tells apart: Market-1501's.
+const CLASSES: usize = 751;
+const SEED: u64 = 0;
+
+/// One step of a piece of work.
+trait Work {
+    fn step(&mut self) -> Result<(), Failure>;
+}
+
+fn main() -> Result<(), Failure> {
+    reid_backbones::quiet_candle();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [name, threads] = arguments.as_slice() else { return Err("usage: steps WORKLOAD THREADS".into()) };
+    reid_backbones::use_threads(threads.parse()?);
+    let mut work = workload(name)?;
+    for _ in 0..2 {
+        work.step()?;
+    }
+    let (stdin, mut stdout) = (std::io::stdin().lock(), std::io::stdout().lock());
+    writeln!(stdout, "ready")?;
+    stdout.flush()?;
+    for line in stdin.lines() {
+        let count: u32 = line?.trim().parse()?;
+        let began = Instant::now();
+        for _ in 0..count {
+            work.step()?;
+        }
+        writeln!(stdout, "{:.3}", began.elapsed().as_secs_f64() * 1e3 / f64::from(count))?;
+        stdout.flush()?;
+    }
+    writeln!(stdout, "{}", peak_mebibytes()?)?;
+    Ok(())
+}
+
+/// `VmHWM` of this process.
+fn peak_mebibytes() -> Result<u64, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
+}
+
+fn workload(name: &str) -> Result<Box<dyn Work>, Failure> {
+    let vit = |size, image, patch| VitSpec { size, image, patch, drop_path: 0.0, ..VitSpec::default() };
+    let small = vit(VitSize::Small, [256, 128], 16);
+    let tiny = vit(VitSize::Tiny, [128, 64], 16);
+    let micro = vit(VitSize::Micro, [64, 32], 8);
+    let six = VitDims { depth: 6, ..VitSize::Tiny.dims() };
+    let mae = |mask_ratio| PersonMaeSpec { mask_ratio, ..PersonMaeSpec::default() };
+    Ok(match name {
+        "vit_small_train" => Box::new(Classify::new(small.size.dims(), &small, 32)?),
+        "vit_tiny_train" => Box::new(Classify::new(six, &tiny, 64)?),
+        "vit_small_features" => Box::new(Features::new(&small, 32)?),
+        "vit_base_features" => Box::new(Features::new(&VitSpec { size: VitSize::Base, ..small }, 32)?),
+        "person_mae_50" => Box::new(Training::person_mae(&mae(0.5), &small, 32)?),
+        "person_mae_75" => Box::new(Training::person_mae(&mae(0.75), &small, 32)?),
+        "micro_person_mae" => Box::new(Training::person_mae(&mae(0.5), &micro, 64)?),
+        "micro_supervised" => Box::new(Training::supervised(&micro)?),
+        other => return Err(format!("no workload {other}").into()),
+    })
+}
+
+/// Numbers without meaning in about the range of normalised pixels.
+fn noise(count: usize, salt: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i + salt).wrapping_mul(2_654_435_761) >> 7 & 0xffff) as f32 / 32_768.0 - 1.0).collect()
+}
+
+fn pictures(spec: &VitSpec, batch: usize) -> Result<Tensor, Failure> {
+    let [h, w] = spec.image;
+    Ok(Tensor::from_vec(noise(batch * 3 * h * w, 0), (batch, 3, h, w), &Device::Cpu)?)
+}
+
+fn adamw() -> OptimSpec {
+    OptimSpec::Adamw(AdamwSpec { betas: [0.9, 0.999], ..AdamwSpec::default() })
+}
+
+/// A ViT with a linear classifier on the class token, cross-entropy and `AdamW`.
+struct Classify {
+    vit: Vit,
+    store: ParamStore,
+    head: ModuleId,
+    optimizer: Optimizer,
+    images: Tensor,
+    labels: Tensor,
+}
+
+impl Classify {
+    fn new(dims: VitDims, spec: &VitSpec, batch: usize) -> Result<Self, Failure> {
+        let mut store = ParamStore::new(&Device::Cpu);
+        let source = init_source(SEED);
+        let vit = Vit::with_dims(dims, spec, "", &mut store, &source)?;
+        let head = linear_defs(dims.width, CLASSES, init::Init::TruncNormal(0.02));
+        let head = store.add("head", dims.depth + 1, &head, &source)?;
+        let labels = (0..batch as u32).map(|i| i * 37 % CLASSES as u32).collect();
+        let labels = Tensor::from_vec(labels, batch, &Device::Cpu)?;
+        let optimizer = Optimizer::new(&adamw(), &store);
+        Ok(Self { vit, head, optimizer, images: pictures(spec, batch)?, labels, store })
+    }
+}
+
+impl Work for Classify {
+    fn step(&mut self) -> Result<(), Failure> {
+        let params = self.store.training();
+        let class = self.vit.forward(&params, &self.images, &Input::default())?.class()?;
+        let loss = id_loss(&ops::linear(&class, &params, self.head)?, &self.labels, 0.0)?;
+        let grads = self.store.gradients(&mut loss.backward()?)?;
+        self.optimizer.step(&self.store, &grads, &|multiplier| 1e-4 * multiplier)?;
+        if !loss.to_scalar::<f32>()?.is_finite() {
+            return Err("the loss is no number".into());
+        }
+        Ok(())
+    }
+}
+
+/// Class tokens without a graph.
+struct Features {
+    vit: Vit,
+    store: ParamStore,
+    images: Tensor,
+}
+
+impl Features {
+    fn new(spec: &VitSpec, batch: usize) -> Result<Self, Failure> {
+        let mut store = ParamStore::new(&Device::Cpu);
+        let vit = Vit::build(spec, "", &mut store, &init_source(SEED))?;
+        Ok(Self { vit, store, images: pictures(spec, batch)? })
+    }
+}
+
+impl Work for Features {
+    fn step(&mut self) -> Result<(), Failure> {
+        let class = self.vit.forward(&self.store.frozen(), &self.images, &Input::default())?.class()?;
+        if class.dtype() != DType::F32 {
+            return Err("features are f32".into());
+        }
+        Ok(())
+    }
+}
+
+/// A task on one fixed batch, updated as the train loop does.
+struct Training {
+    task: Box<dyn Task>,
+    optimizer: Optimizer,
+    batch: ViewBatch,
+    step: usize,
+}
+
+impl Training {
+    fn person_mae(spec: &PersonMaeSpec, backbone: &VitSpec, batch: usize) -> Result<Self, Failure> {
+        let task = PersonMae::build(spec, backbone, batch, SEED, &Device::Cpu)?;
+        Ok(Self::new(Box::new(task), backbone, batch, 2))
+    }
+
+    fn supervised(backbone: &VitSpec) -> Result<Self, Failure> {
+        let (batch, identities) = (64, 64);
+        let spec = SupervisedSpec::default();
+        let encoder = EncoderModel::random(backbone, SEED, &Device::Cpu)?;
+        let task = Supervised::build(&spec, backbone, encoder, identities, SEED, &Device::Cpu)?;
+        Ok(Self::new(Box::new(task), backbone, batch, 1))
+    }
+
+    fn new(task: Box<dyn Task>, backbone: &VitSpec, batch: usize, views: usize) -> Self {
+        let [h, w] = backbone.image;
+        let window = |view: usize| Window {
+            top: 4.0 * view as f32,
+            left: 2.0 * view as f32,
+            height: h as f32 * 0.8,
+            width: w as f32 * 0.8,
+        };
+        let group = ViewGroup {
+            size: Size(h, w),
+            views: (0..views).collect(),
+            pixels: noise(views * batch * 3 * h * w, 1),
+            windows: (0..views).flat_map(|view| std::iter::repeat_n(window(view), batch)).collect(),
+        };
+        let draws: Vec<u32> = (0..batch as u32).collect();
+        let labels = draws.iter().map(|draw| draw / 4).collect();
+        let batch =
+            ViewBatch { groups: vec![group], images: draws.clone(), labels, cameras: vec![0; draws.len()], draws };
+        let optimizer = Optimizer::new(&adamw(), task.trainable());
+        Self { task, optimizer, batch, step: 0 }
+    }
+}
+
+impl Work for Training {
+    fn step(&mut self) -> Result<(), Failure> {
+        let run = RunLength { steps: 1000, epochs: 10 };
+        let clock = Clock { epoch: 0, epochs: run.epochs, step: self.step, steps: run.steps, seed: SEED };
+        let output = self.task.step(&self.batch, clock)?;
+        let loss = output.loss.to_scalar::<f32>()?;
+        let mut grads = self.task.trainable().gradients(&mut output.loss.backward()?)?;
+        grads.clip(5.0)?;
+        self.optimizer.step(self.task.trainable(), &grads, &|multiplier| 1e-4 * multiplier)?;
+        self.task.after_step(&[output], clock)?;
+        self.step = (self.step + 1) % run.steps;
+        if !loss.is_finite() {
+            return Err("the loss is no number".into());
+        }
+        Ok(())
+    }
+}
