@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::error::Result;
-use crate::ops::{DropPath, Keep};
+use crate::ops::{self, DropPath, Keep};
 use crate::params::Params;
 use crate::spec::VitDims;
 
@@ -95,7 +95,7 @@ impl Tokens {
     /// # Errors
     /// If shapes do not fit, or candle refuses.
     pub fn class(&self) -> Result<Tensor> {
-        Ok(self.all.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?)
+        Ok(ops::take_tokens(&self.all, 0, 1)?.squeeze(1)?)
     }
 
     /// `[b, k, d]`, the patches.
@@ -103,7 +103,6 @@ impl Tokens {
     /// # Errors
     /// If shapes do not fit, or candle refuses.
     pub fn patches(&self) -> Result<Tensor> {
-        let count = self.all.dim(1)? - self.prefix;
-        Ok(self.all.narrow(1, self.prefix, count)?)
+        ops::take_tokens(&self.all, self.prefix, self.all.dim(1)? - self.prefix)
     }
 }

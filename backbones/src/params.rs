@@ -105,8 +105,9 @@ pub struct ParamStore {
     device: Device,
 }
 
-/// Gradients of a store: one flat tensor per module, same order and layout.
-#[derive(Clone, Debug)]
+/// Gradients of a store: one flat tensor per module, same order and layout. Changed in place, so they
+/// are not to be shared: there is no `Clone`.
+#[derive(Debug)]
 pub struct Gradients {
     /// `[len]` per module.
     pub buffers: Vec<Tensor>,
@@ -280,17 +281,6 @@ impl Gradients {
     pub fn accumulate(&mut self, other: &Self) -> Result<()> {
         for (sum, add) in self.buffers.iter_mut().zip(&other.buffers) {
             *sum = (&*sum + add)?;
-        }
-        Ok(())
-    }
-
-    /// Multiplies by a number.
-    ///
-    /// # Errors
-    /// If the parameters do not fit, or candle refuses.
-    pub fn scale(&mut self, factor: f64) -> Result<()> {
-        for buffer in &mut self.buffers {
-            *buffer = (&*buffer * factor)?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Tests of the backbones: operators against slow twins in f64, the encoder, parameters, optimizers.
 
 mod fixture;
+mod losses;
 mod ops;
 mod optim;
 mod params;

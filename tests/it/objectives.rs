@@ -11,13 +11,15 @@ mod supervised;
 
 use std::cmp::Ordering;
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use proptest::prelude::*;
+use reid_backbones::Result;
+use reid_backbones::ops::squared_error;
 use reid_backbones::vit::{sincos_2d, sincos_at};
 use reid_data::rng::{Key, Rng, Stream};
 use reid_objectives::math::distance::{l2_normalize, normalize_rows};
 use reid_objectives::math::mask::{Grid, Mask, block_mask, hidden_count, random_mask};
-use reid_objectives::math::patch::{mae_loss, normalize_patches};
+use reid_objectives::math::patch::{normalize_patches, patchify, pixel_targets};
 use reid_objectives::math::ranking::{Labels, QueryScore, Ranking, Samples, rank, rank_by_distances};
 use reid_objectives::math::schedule::{RunLength, ema_momentum, learning_rate, ramp};
 use reid_objectives::person_mae::spec::PixelNorm;
@@ -343,7 +345,9 @@ fn triplet_loss_ignores_shifts_and_order() -> Result<()> {
     let labels = Tensor::new(&[0_u32, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], &Device::Cpu)?;
     let order = Tensor::new(&[7_u32, 2, 11, 0, 4, 9, 1, 3, 10, 5, 8, 6], &Device::Cpu)?;
     for margin in [TripletMargin::Soft(Soft {}), TripletMargin::Hard(Hard { margin: 0.3 })] {
-        let loss = |features: &Tensor, labels: &Tensor| triplet_loss(features, labels, margin)?.loss.to_scalar::<f32>();
+        let loss = |features: &Tensor, labels: &Tensor| -> Result<f32> {
+            Ok(triplet_loss(features, labels, margin)?.loss.to_scalar()?)
+        };
         let plain = loss(&features, &labels)?;
         assert!((loss(&(&features + 0.5)?, &labels)? - plain).abs() < 1e-5);
         assert!((loss(&features.index_select(&order, 0)?, &labels.index_select(&order, 0)?)? - plain).abs() < 1e-6);
@@ -400,13 +404,28 @@ fn pixel_targets_are_standardized_as_asked() -> Result<()> {
     Ok(())
 }
 
+/// One pass over the pictures gives what cutting and then normalizing gives.
+#[test]
+fn pixel_targets_are_the_normalized_patches() -> Result<()> {
+    for (height, width, patch) in [(8, 8, 4), (16, 8, 8), (6, 9, 3), (2, 4, 2)] {
+        let images = normals(&mut rng(14), 2 * 3 * height * width);
+        let images = Tensor::from_vec(images, (2, 3, height, width), &Device::Cpu)?;
+        for norm in [PixelNorm::None, PixelNorm::Patch, PixelNorm::Channel] {
+            let apart = normalize_patches(&patchify(&images, patch)?, norm)?;
+            let worst: f32 = (pixel_targets(&images, patch, norm)? - apart)?.abs()?.max_all()?.to_scalar()?;
+            assert!(worst < 1e-5, "{height} x {width} in {patch}, {norm:?}: {worst:e}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn reconstruction_loss_without_a_mask_is_that_of_a_full_mask() -> Result<()> {
     let draw = |seed| Tensor::from_vec(normals(&mut rng(seed), 2 * 3 * 12), (2, 3, 12), &Device::Cpu);
     let (prediction, target) = (draw(12)?, draw(13)?);
     let ones = Tensor::ones((2, 3), candle_core::DType::F32, &Device::Cpu)?;
-    let [all, full, none] = [None, Some(&ones), Some(&ones.zeros_like()?)]
-        .map(|mask| mae_loss(&prediction, &target, mask).and_then(|loss| loss.to_scalar::<f32>()));
+    let [all, full, none]: [Result<f32>; 3] = [None, Some(&ones), Some(&ones.zeros_like()?)]
+        .map(|mask| Ok(squared_error(&prediction, &target, mask)?.to_scalar::<f32>()?));
     assert!((all? - full?).abs() < 1e-6);
     assert_eq!(none?, 0.0);
     Ok(())

@@ -3,9 +3,11 @@
 mod alloc;
 pub(crate) mod attention;
 pub(crate) mod gemm;
+pub(crate) mod losses;
 pub(crate) mod rows;
 mod simd;
 mod threads;
 
 pub use alloc::KeepLarge;
+pub(crate) use simd::vectorized;
 pub use threads::{quiet_candle, use_threads};

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::simd::vectorized;
 
 /// Rows per task, and per partial sum of a reduction over rows.
-const CHUNK: usize = 64;
+pub(super) const CHUNK: usize = 64;
 /// Elements per task of passes that know no rows.
 const ELEMENTS: usize = 1 << 13;
 /// Independent partial sums within a row.
@@ -109,7 +109,7 @@ fn tree(mut lanes: [f32; LANES]) -> f32 {
 
 /// Sum of `term(a_i, b_i)` over two slices of equal length.
 #[inline(always)]
-fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+pub(super) fn sum_of(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
     let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     for ((lane, &a), &b) in lanes.iter_mut().zip(a.remainder()).zip(b.remainder()) {
@@ -163,6 +163,49 @@ pub(crate) fn normalise(x: &[f32], stats: &Moments, weight: &[f32], bias: &[f32]
         );
     });
     out
+}
+
+/// `(x - mean) rstd`.
+pub(crate) fn standardise(x: &[f32], stats: &Moments, width: usize) -> Vec<f32> {
+    let mut out = vec![0.0; x.len()];
+    out.par_chunks_mut(CHUNK * width).enumerate().for_each(|(chunk, out)| {
+        vectorized(
+            #[inline(always)]
+            || {
+                let first = chunk * CHUNK;
+                let rows = out.chunks_exact_mut(width).zip(x[first * width..].chunks_exact(width));
+                let stats = stats.mean[first..].iter().zip(&stats.rstd[first..]);
+                for ((out, x), (mean, rstd)) in rows.zip(stats) {
+                    for (y, v) in out.iter_mut().zip(x) {
+                        *y = (v - mean) * rstd;
+                    }
+                }
+            },
+        );
+    });
+    out
+}
+
+/// Backward of [`standardise`] through mean and deviation: `dx` holds the output's gradient and gets the
+/// input's.
+pub(crate) fn standardise_backward(x: &[f32], stats: &Moments, width: usize, dx: &mut [f32]) {
+    dx.par_chunks_mut(CHUNK * width).enumerate().for_each(|(chunk, dx)| {
+        vectorized(
+            #[inline(always)]
+            || {
+                let first = chunk * CHUNK;
+                let rows = dx.chunks_exact_mut(width).zip(x[first * width..].chunks_exact(width));
+                let stats = stats.mean[first..].iter().zip(&stats.rstd[first..]);
+                for ((dx, x), (&mean, &rstd)) in rows.zip(stats) {
+                    let sum = sum_of(dx, x, |d, _| d) / width as f32;
+                    let sum_x = sum_of(dx, x, |d, v| d * ((v - mean) * rstd)) / width as f32;
+                    for (d, v) in dx.iter_mut().zip(x) {
+                        *d = rstd * (*d - sum - (v - mean) * rstd * sum_x);
+                    }
+                }
+            },
+        );
+    });
 }
 
 /// Gradients of a norm's scale and shift.
@@ -226,7 +269,7 @@ pub(crate) fn normalise_backward(
 /// |r| <= ln(2)/2; truncation error below 2e-7 relative). Without branches, so that loops over it
 /// become vector code.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     // 1.5 * 2^23: adding it rounds to the nearest integer in the low mantissa bits.

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
 
 use super::host::{slice, values};
-use super::layer_norm::{LAYER_NORM_EPS, standardise};
+use super::layer_norm::{LAYER_NORM_EPS, standardise_composed};
 use super::linear::{backward_input, backward_params, forward as linear_forward};
 use crate::error;
 use crate::kernels::attention::{Heads, Packed, backward_packed, forward as attention_forward};
@@ -72,7 +72,7 @@ pub fn composed(
 ) -> error::Result<Tensor> {
     let part = |index: usize| view(buffer, &entries[index]);
     let norm = |x: &Tensor, at: usize| -> error::Result<Tensor> {
-        let normed = standardise(x, LAYER_NORM_EPS)?;
+        let normed = standardise_composed(x, LAYER_NORM_EPS)?;
         Ok(normed.broadcast_mul(&part(at)?)?.broadcast_add(&part(at + 1)?)?)
     };
     let linear = |x: &Tensor, at: usize| -> error::Result<Tensor> {
@@ -104,7 +104,8 @@ pub fn block_attention(x: &Tensor, params: &Params, id: ModuleId, heads: usize) 
     let entries = params.entries(id);
     let buffer = params.buffer(id).detach();
     let part = |index: usize| view(&buffer, &entries[index]);
-    let normed = standardise(&x.detach(), LAYER_NORM_EPS)?.broadcast_mul(&part(0)?)?.broadcast_add(&part(1)?)?;
+    let normed =
+        standardise_composed(&x.detach(), LAYER_NORM_EPS)?.broadcast_mul(&part(0)?)?.broadcast_add(&part(1)?)?;
     attention_probabilities(&normed.broadcast_matmul(&part(2)?.t()?)?.broadcast_add(&part(3)?)?, heads)
 }
 

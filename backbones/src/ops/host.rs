@@ -2,7 +2,12 @@
 
 use std::ops::Deref;
 
-use candle_core::{CpuStorage, Layout, Result, Storage, StorageRef, Tensor, bail};
+use candle_core::{CpuStorage, DType, Layout, Result, Storage, StorageRef, Tensor, bail};
+
+/// Whether the fused operators take a tensor: f32 on a CPU. All else goes through candle's operations.
+pub(super) fn is_fused(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == DType::F32
+}
 
 /// The values of a contiguous f32 CPU storage.
 pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -14,13 +19,13 @@ pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a 
 }
 
 /// A read lock on a tensor that gives its values.
-pub(super) struct Values<'a> {
+pub(crate) struct Values<'a> {
     guard: StorageRef<'a>,
     range: (usize, usize),
 }
 
 /// Locks a contiguous f32 CPU tensor for reading.
-pub(super) fn values(tensor: &Tensor) -> Result<Values<'_>> {
+pub(crate) fn values(tensor: &Tensor) -> Result<Values<'_>> {
     let (guard, layout) = tensor.storage_and_layout();
     let Some(range) = layout.contiguous_offsets() else { bail!("a fused operator got a strided tensor") };
     match &*guard {

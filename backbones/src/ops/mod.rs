@@ -7,10 +7,15 @@ mod block;
 mod host;
 mod layer_norm;
 mod linear;
+mod losses;
 mod patches;
+mod tokens;
 
 pub use attention::{cross_attention, gelu};
 pub use block::{DropPath, block, block_attention, composed as block_composed};
+pub(crate) use host::values;
 pub use layer_norm::{LAYER_NORM_EPS, layer_norm, standardise};
 pub use linear::linear;
-pub use patches::{Keep, assemble, patch_rows};
+pub use losses::{cross_entropy, l2_normalize, squared_error};
+pub use patches::{Keep, patch_rows};
+pub use tokens::{Arrangement, arrange, assemble, take_tokens};

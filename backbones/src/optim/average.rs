@@ -1,9 +1,11 @@
 //! Exponential moving average of one store into another, and norms of gradients.
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, bail};
+use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, bail};
 use rayon::prelude::*;
 
 use crate::error::Result;
+use crate::kernels::vectorized;
+use crate::ops::values;
 use crate::params::{Gradients, ParamStore};
 
 /// Elements per task and per partial sum.
@@ -48,25 +50,79 @@ impl InplaceOp2 for Blend {
             bail!("parameters are contiguous")
         };
         dst[d0..d1].par_chunks_mut(CHUNK).zip(src[s0..s1].par_chunks(CHUNK)).for_each(|(dst, src)| {
-            for (average, value) in dst.iter_mut().zip(src) {
-                *average = self.keep * *average + self.take * value;
-            }
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (average, value) in dst.iter_mut().zip(src) {
+                        *average = self.keep * *average + self.take * value;
+                    }
+                },
+            );
+        });
+        Ok(())
+    }
+}
+
+struct Scale {
+    factor: f32,
+}
+
+impl InplaceOp1 for Scale {
+    fn name(&self) -> &'static str {
+        "scale"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let (CpuStorage::F32(values), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
+            bail!("gradients are contiguous and f32")
+        };
+        values[start..end].par_chunks_mut(CHUNK).for_each(|values| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for value in values {
+                        *value *= self.factor;
+                    }
+                },
+            );
         });
         Ok(())
     }
 }
 
 impl Gradients {
-    /// Euclidean norm over all parameters; summed in f64 by fixed chunks, in order.
+    /// Multiplies by a number.
+    ///
+    /// # Errors
+    /// Only if candle refuses.
+    pub fn scale(&mut self, factor: f64) -> Result<()> {
+        for buffer in &mut self.buffers {
+            if buffer.device().is_cpu() {
+                buffer.inplace_op1(&Scale { factor: factor as f32 })?;
+            } else {
+                *buffer = (&*buffer * factor)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Euclidean norm over all parameters; squares in f64, summed by fixed chunks in order.
     ///
     /// # Errors
     /// Only if candle refuses.
     pub fn norm(&self) -> Result<f64> {
         let mut total = 0.0;
         for buffer in &self.buffers {
-            let values: Vec<f32> = buffer.flatten_all()?.to_vec1()?;
-            let square_sum = |chunk: &[f32]| chunk.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>();
-            let partials: Vec<f64> = values.par_chunks(CHUNK).map(square_sum).collect();
+            let host;
+            let buffer = if buffer.device().is_cpu() {
+                buffer
+            } else {
+                host = buffer.to_device(&candle_core::Device::Cpu)?;
+                &host
+            };
+            let flat = buffer.contiguous()?;
+            let values = values(&flat)?;
+            let partials: Vec<f64> = values.par_chunks(CHUNK).map(sum_of_squares).collect();
             total += partials.iter().sum::<f64>();
         }
         Ok(total.sqrt())
@@ -85,4 +141,24 @@ impl Gradients {
         }
         Ok(norm)
     }
+}
+
+/// Sum of squares in f64, in eight fixed lanes.
+fn sum_of_squares(values: &[f32]) -> f64 {
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut lanes = [0.0_f64; 8];
+            let chunks = values.chunks_exact(lanes.len());
+            for (lane, &value) in lanes.iter_mut().zip(chunks.remainder()) {
+                *lane += f64::from(value) * f64::from(value);
+            }
+            for chunk in chunks {
+                for (lane, &value) in lanes.iter_mut().zip(chunk) {
+                    *lane += f64::from(value) * f64::from(value);
+                }
+            }
+            lanes.iter().sum()
+        },
+    )
 }

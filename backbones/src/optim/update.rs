@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::groups::{Segment, groups};
 use super::spec::{AdamwSpec, OptimSpec, SgdSpec};
 use crate::error::{BackboneError, Result};
+use crate::kernels::vectorized;
 use crate::params::{Gradients, ParamStore};
 
 /// Elements per task.
@@ -160,11 +161,16 @@ fn adamw(spec: &AdamwSpec, step: u64, rate: f64, decay: f64, p: &mut [f32], g: &
     let chunks =
         p.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK)).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
     chunks.for_each(|(((p, g), m), v)| {
-        for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-            *m = b1 * *m + c1 * g;
-            *v = b2 * *v + c2 * g * g;
-            *p = *p * shrink - size * *m / (v.sqrt() * root + eps);
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+                    *m = b1 * *m + c1 * g;
+                    *v = b2 * *v + c2 * g * g;
+                    *p = *p * shrink - size * *m / (v.sqrt() * root + eps);
+                }
+            },
+        );
     });
 }
 
@@ -174,9 +180,14 @@ fn sgd(spec: &SgdSpec, step: u64, rate: f64, decay: f64, p: &mut [f32], g: &[f32
     let (rate, decay) = (rate as f32, decay as f32);
     let chunks = p.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK)).zip(buffer.par_chunks_mut(CHUNK));
     chunks.for_each(|((p, g), buffer)| {
-        for ((p, &g), buffer) in p.iter_mut().zip(g).zip(buffer) {
-            *buffer = momentum * *buffer + (g + decay * *p);
-            *p -= rate * *buffer;
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                for ((p, &g), buffer) in p.iter_mut().zip(g).zip(buffer) {
+                    *buffer = momentum * *buffer + (g + decay * *p);
+                    *p -= rate * *buffer;
+                }
+            },
+        );
     });
 }

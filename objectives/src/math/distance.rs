@@ -1,6 +1,7 @@
 //! Distances between rows of features.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Tensor};
+use reid_backbones::{Result, ops};
 
 /// Smallest norm that a feature is divided by, as in `torch.nn.functional.normalize`.
 pub const NORM_EPS: f64 = 1e-12;
@@ -20,7 +21,7 @@ pub fn squared_euclidean(query: &Tensor, gallery: &Tensor) -> Result<Tensor> {
     let gallery_norms = gallery.sqr()?.sum_keepdim(D::Minus1)?.t()?; // [1, g]
     let products = query.matmul(&gallery.t()?)?; // [q, g]
     let norms = query_norms.broadcast_add(&gallery_norms)?; // [q, g]
-    norms - (products * 2.0)?
+    Ok((norms - (products * 2.0)?)?)
 }
 
 /// Cosine distances `1 - cos(q, g)`.
@@ -32,7 +33,7 @@ pub fn squared_euclidean(query: &Tensor, gallery: &Tensor) -> Result<Tensor> {
 /// If the widths differ.
 pub fn cosine(query: &Tensor, gallery: &Tensor) -> Result<Tensor> {
     let similarity = l2_normalize(query)?.matmul(&l2_normalize(gallery)?.t()?)?; // [q, g]
-    1.0 - similarity
+    Ok((1.0 - similarity)?)
 }
 
 /// Rows divided by their Euclidean norm, or by [`NORM_EPS`] where the norm is smaller.
@@ -43,9 +44,7 @@ pub fn cosine(query: &Tensor, gallery: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the tensor has no dimension.
 pub fn l2_normalize(features: &Tensor) -> Result<Tensor> {
-    // The clamp sits below the root, so that a zero row gets a finite gradient.
-    let squares = features.sqr()?.sum_keepdim(D::Minus1)?.maximum(NORM_EPS * NORM_EPS)?; // [n, 1]
-    features.broadcast_div(&squares.sqrt()?)
+    ops::l2_normalize(features, NORM_EPS)
 }
 
 /// [`l2_normalize`] on the host, in place, with the norm accumulated in f64.

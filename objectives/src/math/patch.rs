@@ -1,6 +1,7 @@
-//! Pixels as patches, and the reconstruction loss of MAE (arXiv 2111.06377).
+//! Pixels as patches: the targets of MAE (arXiv 2111.06377) and BootMAE (arXiv 2207.07116).
 
 use candle_core::{D, Result, Tensor};
+use rayon::prelude::*;
 
 use crate::person_mae::spec::PixelNorm;
 
@@ -75,23 +76,53 @@ fn standardize(x: &Tensor, dim: D, divisor: usize, eps: f64) -> Result<Tensor> {
     centered.broadcast_div(&(variance + eps)?.sqrt()?)
 }
 
-/// Mean squared error per patch, averaged over the patches that `mask` marks, of the whole batch
-/// together (MAE), or over all patches without a mask.
-///
-/// A mask that marks nothing gives 0. The target gets no gradient: it is data, or a teacher's.
+/// [`patchify`] and [`normalize_patches`] in one pass over the pictures.
 ///
 /// # Shapes
-/// - `prediction`, `target`: `[b, n, d]`; `mask`: `[b, n]`, 1 where the loss is taken, else 0;
-///   output: scalar
+/// - `images`: `[b, 3, h, w]`; output: `[b, n, p * p * 3]`, `n = (h / p) (w / p)`
 ///
 /// # Errors
-/// If shapes or types differ.
-pub fn mae_loss(prediction: &Tensor, target: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-    let error = (prediction - target.detach())?.sqr()?;
-    let per_patch = error.mean(D::Minus1)?; // [b, n]
-    match mask {
-        None => per_patch.mean_all(),
-        // A sum of zeros and ones is 0 or at least 1, so the clamp only catches the empty mask.
-        Some(mask) => (per_patch * mask)?.sum_all()? / mask.sum_all()?.maximum(1.0)?,
+/// If the side does not divide height and width.
+pub fn pixel_targets(images: &Tensor, patch: usize, norm: PixelNorm) -> Result<Tensor> {
+    let (b, c, h, w) = images.dims4()?;
+    if !images.device().is_cpu() || patch == 0 || h % patch != 0 || w % patch != 0 || c != CHANNELS {
+        return normalize_patches(&patchify(images, patch)?, norm);
+    }
+    let (cols, cells, width) = (w / patch, (h / patch) * (w / patch), patch * patch * CHANNELS);
+    let pixels: Vec<f32> = images.flatten_all()?.to_vec1()?;
+    let mut out = vec![0.0; b * cells * width];
+    out.par_chunks_mut(width).enumerate().for_each(|(token, out)| {
+        let (sample, cell) = (token / cells, token % cells);
+        let (top, left) = (cell / cols * patch, cell % cols * patch);
+        for channel in 0..CHANNELS {
+            for y in 0..patch {
+                let row = &pixels[((sample * CHANNELS + channel) * h + top + y) * w + left..][..patch];
+                for (pixel, &value) in out[y * patch * CHANNELS..].chunks_exact_mut(CHANNELS).zip(row) {
+                    pixel[channel] = value;
+                }
+            }
+        }
+        match norm {
+            PixelNorm::None => {}
+            PixelNorm::Patch => standardize_strided(out, 0, 1, width - 1, PATCH_EPS),
+            PixelNorm::Channel => {
+                for channel in 0..CHANNELS {
+                    standardize_strided(out, channel, CHANNELS, patch * patch, CHANNEL_EPS);
+                }
+            }
+        }
+    });
+    Tensor::from_vec(out, (b, cells, width), images.device())
+}
+
+/// [`standardize`] of every `step`th value from `first` on, in place.
+fn standardize_strided(values: &mut [f32], first: usize, step: usize, divisor: usize, eps: f64) {
+    let count = (values.len() - first).div_ceil(step);
+    let each = || values.iter().skip(first).step_by(step).map(|&v| f64::from(v));
+    let mean = each().sum::<f64>() / count as f64;
+    let squares: f64 = each().map(|v| (v - mean) * (v - mean)).sum();
+    let scale = 1.0 / (squares / divisor.max(1) as f64 + eps).sqrt();
+    for value in values.iter_mut().skip(first).step_by(step) {
+        *value = ((f64::from(*value) - mean) * scale) as f32;
     }
 }

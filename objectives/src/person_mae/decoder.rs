@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use reid_backbones::init::{Init, InitSource};
-use reid_backbones::ops::{self, Keep};
+use reid_backbones::ops::{self, Arrangement, Keep};
 use reid_backbones::params::{ModuleId, ParamDef, ParamStore, Params, Role};
 use reid_backbones::vit::{MLP_RATIO, block_defs, linear_defs, norm_defs};
 
@@ -20,13 +20,24 @@ pub struct DecoderShape {
     pub outputs: usize,
 }
 
-/// Positions that a decoder adds, all in its own width.
+/// Positions that a decoder adds, in its own width.
 #[derive(Clone, Debug)]
 pub struct DecoderPositions {
-    /// `[1, 1 + n, w]`: RegionA's cells behind the class token.
-    pub grid: Tensor,
-    /// `[b or 1, n, w]`: where RegionB's cells lie.
-    pub queries: Tensor,
+    /// `[1, p, w]`: RegionA's n cells behind the class token, then, where [`Self::relative`], RegionB's n
+    /// cells of every sample.
+    pub table: Tensor,
+    /// n.
+    pub cells: usize,
+    /// Whether RegionB's cells have positions of their own, or those of RegionA's grid.
+    pub relative: bool,
+}
+
+impl DecoderPositions {
+    /// Row of the table for a cell of RegionB.
+    fn query(&self, sample: usize, cell: usize) -> u32 {
+        let first = if self.relative { 1 + self.cells + sample * self.cells } else { 1 };
+        (first + cell) as u32
+    }
 }
 
 /// Structure of a decoder.
@@ -134,14 +145,16 @@ impl Decoder {
     ) -> Result<Tensor> {
         let memory = ops::linear(tokens, params, self.embed)?; // [b, 1 + v, w]
         let mask_token = params.tensor(self.mask_token)?; // [1, 1, w]
-        let n = positions.queries.dim(1)?;
+        let (b, n) = (memory.dim(0)?, positions.cells);
+        let arrangement = match self.kind {
+            DecoderKind::Unshuffle => unshuffled(b, keep, n),
+            DecoderKind::Joint => joint(b, keep, positions),
+            DecoderKind::Cross => queries(b, positions),
+        };
         let mut x = match self.kind {
-            DecoderKind::Unshuffle => unshuffle(&memory, &mask_token, keep, n)?.broadcast_add(&positions.grid)?,
-            DecoderKind::Joint => {
-                let placed = (&memory + place(&positions.grid, keep, memory.dim(0)?)?)?;
-                Tensor::cat(&[&placed, &queries(&mask_token, positions, memory.dim(0)?)?], 1)?
-            }
-            DecoderKind::Cross => queries(&mask_token, positions, memory.dim(0)?)?,
+            // Nothing is read from the memory here, so it gets no gradient either.
+            DecoderKind::Cross => ops::arrange(&memory.detach(), &mask_token, &positions.table, &arrangement)?,
+            _ => ops::arrange(&memory, &mask_token, &positions.table, &arrangement)?,
         };
         for block in &self.blocks {
             x = match block {
@@ -149,49 +162,53 @@ impl Decoder {
                 DecoderBlock::Cross(block) => block.forward(params, &x, &memory, self.heads)?,
             };
         }
-        let x = x.narrow(1, x.dim(1)? - n, n)?; // [b, n, w]
+        let x = ops::take_tokens(&x, x.dim(1)? - n, n)?; // [b, n, w]
         Ok(ops::linear(&ops::layer_norm(&x, params, self.norm)?, params, self.predict)?)
     }
 }
 
-/// The mask token at every queried position.
-///
-/// # Shapes
-/// - `mask_token`: `[1, 1, w]`; output: `[b, n, w]`
-fn queries(mask_token: &Tensor, positions: &DecoderPositions, b: usize) -> Result<Tensor> {
-    let (_, n, w) = positions.queries.dims3()?;
-    Ok(mask_token.broadcast_add(&positions.queries)?.expand((b, n, w))?.contiguous()?)
-}
-
-/// Positions of the class token and the kept cells.
-///
-/// # Shapes
-/// - `grid`: `[1, 1 + n, w]`; output: `[b, 1 + v, w]`
-fn place(grid: &Tensor, keep: &Keep, b: usize) -> Result<Tensor> {
-    let w = grid.dim(2)?;
-    let rows = keep.cells.chunks_exact(keep.per_sample.max(1)).take(b);
-    let index: Vec<u32> = rows.flat_map(|cells| std::iter::once(0).chain(cells.iter().map(|cell| cell + 1))).collect();
-    let index = Tensor::from_vec(index, b * (1 + keep.per_sample), grid.device())?;
-    Ok(grid.squeeze(0)?.index_select(&index, 0)?.reshape((b, 1 + keep.per_sample, w))?)
-}
-
-/// Visible tokens in their cells, the mask token elsewhere, the class token first.
-///
-/// # Shapes
-/// - `memory`: `[b, 1 + v, w]`; `mask_token`: `[1, 1, w]`; output: `[b, 1 + n, w]`
-fn unshuffle(memory: &Tensor, mask_token: &Tensor, keep: &Keep, n: usize) -> Result<Tensor> {
-    let (b, tokens, w) = memory.dims3()?;
-    let mask_row = (b * tokens) as u32;
-    let mut index = vec![mask_row; b * (1 + n)];
-    for (sample, rows) in index.chunks_exact_mut(1 + n).enumerate() {
-        rows[0] = (sample * tokens) as u32;
-        for (i, &cell) in keep.cells[sample * keep.per_sample..(sample + 1) * keep.per_sample].iter().enumerate() {
-            rows[1 + cell as usize] = (sample * tokens + 1 + i) as u32;
+/// The mask token at every queried position: n tokens.
+fn queries(b: usize, positions: &DecoderPositions) -> Arrangement {
+    let mut arrangement = Arrangement::new(positions.cells);
+    for sample in 0..b {
+        for cell in 0..positions.cells {
+            arrangement.push(Arrangement::FILL, positions.query(sample, cell));
         }
     }
-    let table = Tensor::cat(&[&memory.reshape((b * tokens, w))?, &mask_token.reshape((1, w))?], 0)?;
-    let index = Tensor::from_vec(index, b * (1 + n), memory.device())?;
-    Ok(table.index_select(&index, 0)?.reshape((b, 1 + n, w))?)
+    arrangement
+}
+
+/// The class token and the v visible cells, then the mask token at every queried position: 1 + v + n tokens.
+fn joint(b: usize, keep: &Keep, positions: &DecoderPositions) -> Arrangement {
+    let visible = keep.per_sample;
+    let mut arrangement = Arrangement::new(1 + visible + positions.cells);
+    for sample in 0..b {
+        arrangement.push(0, 0);
+        for (i, cell) in keep.cells[sample * visible..(sample + 1) * visible].iter().enumerate() {
+            arrangement.push(1 + i as u32, 1 + cell);
+        }
+        for cell in 0..positions.cells {
+            arrangement.push(Arrangement::FILL, positions.query(sample, cell));
+        }
+    }
+    arrangement
+}
+
+/// The class token, then the visible tokens in their cells and the mask token elsewhere: 1 + n tokens.
+fn unshuffled(b: usize, keep: &Keep, n: usize) -> Arrangement {
+    let mut arrangement = Arrangement::new(1 + n);
+    for sample in 0..b {
+        let mut sources = vec![Arrangement::FILL; n];
+        let cells = &keep.cells[sample * keep.per_sample..(sample + 1) * keep.per_sample];
+        for (i, &cell) in cells.iter().enumerate() {
+            sources[cell as usize] = 1 + i as u32;
+        }
+        arrangement.push(0, 0);
+        for (cell, source) in sources.into_iter().enumerate() {
+            arrangement.push(source, 1 + cell as u32);
+        }
+    }
+    arrangement
 }
 
 impl CrossBlock {

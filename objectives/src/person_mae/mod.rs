@@ -17,8 +17,10 @@ mod decoder;
 pub mod spec;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use candle_core::{D, Device, Tensor};
+use rayon::prelude::*;
 use reid_backbones::optim::ema_update;
 use reid_backbones::spec::VitSpec;
 use reid_backbones::vit::{sincos_2d, sincos_at};
@@ -35,7 +37,7 @@ use spec::{DecoderInput, LossOn, MaskKind, PersonMaeSpec, QueryPositions, Region
 
 use crate::error::Result;
 use crate::math::mask::{Grid, Mask, block_mask, hidden_count, random_mask};
-use crate::math::patch::{mae_loss, normalize_patches, patchify};
+use crate::math::patch::pixel_targets;
 use crate::math::schedule::{RunLength, ema_momentum, ramp};
 use crate::metric::MetricKey;
 use crate::protocols::ENCODER;
@@ -167,25 +169,31 @@ impl PersonMae {
         let tokens = self.vit.forward(&params, &regions.a, &input)?;
         let mask = (self.spec.loss_on == LossOn::Masked).then_some(hidden);
 
+        let mut positions = BTreeMap::new();
+        for width in [&self.pixels, &self.features].into_iter().flatten().map(Decoder::width) {
+            if let Entry::Vacant(entry) = positions.entry(width) {
+                entry.insert(self.positions(width, regions.windows.as_deref())?);
+            }
+        }
         let decode = |decoder: &Decoder, input: DecoderInput| -> Result<Tensor> {
             let read = match input {
                 DecoderInput::First => &tokens.captured.blocks[0],
                 DecoderInput::Last => &tokens.all,
             };
-            decoder.forward(&params, read, keep, &self.positions(decoder.width(), regions.windows.as_deref())?)
+            decoder.forward(&params, read, keep, &positions[&decoder.width()])
         };
         let mut losses = Losses { pixel: None, feature: None, predicted_pixels: None, tokens: tokens.clone() };
         if let Some(decoder) = &self.pixels {
             let predicted = decode(decoder, self.spec.pixel_decoder.input)?; // [b, n, p * p * 3]
-            let target = normalize_patches(&patchify(&regions.b, self.vit.patch())?, self.spec.pixel_norm)?;
-            losses.pixel = Some(mae_loss(&predicted, &target, mask)?);
+            let target = pixel_targets(&regions.b, self.vit.patch(), self.spec.pixel_norm)?; // [b, n, p * p * 3]
+            losses.pixel = Some(ops::squared_error(&predicted, &target, mask)?);
             losses.predicted_pixels = Some(predicted);
         }
         if let (Some(decoder), Some(teacher)) = (&self.features, &self.teacher) {
             let predicted = decode(decoder, self.spec.feature_decoder.input)?; // [b, n, d]
             let target = self.teacher_features(&teacher.frozen(), &regions.b)?; // [b, n, d]
             let predicted = ops::standardise(&predicted, FEATURE_EPS)?;
-            losses.feature = Some(mae_loss(&predicted, &ops::standardise(&target, FEATURE_EPS)?, mask)?);
+            losses.feature = Some(ops::squared_error(&predicted, &ops::standardise(&target, FEATURE_EPS)?, mask)?);
         }
         Ok(losses)
     }
@@ -200,23 +208,20 @@ impl PersonMae {
         let tokens = self.vit.forward(teacher, images, &Input { capture, ..Input::default() })?;
         let block = &tokens.captured.blocks[0];
         // The teacher gets no gradient (BootMAE, sec. 3.2).
-        Ok(block.narrow(1, tokens.prefix, block.dim(1)? - tokens.prefix)?.detach())
+        Ok(ops::take_tokens(&block.detach(), tokens.prefix, block.dim(1)? - tokens.prefix)?)
     }
 
     /// Positions for a decoder of the given width.
     fn positions(&self, width: usize, windows: Option<&[(Window, Window)]>) -> Result<DecoderPositions> {
         let (rows, cols) = self.vit.grid();
         let class = std::iter::repeat_n(0.0, width);
-        let grid: Vec<f32> = class.chain(sincos_2d(width, rows, cols)).collect();
-        let grid = Tensor::from_vec(grid, (1, 1 + rows * cols, width), &self.device)?;
-        let queries = match (self.spec.query_positions, windows) {
-            (QueryPositions::Relative, Some(windows)) => {
-                let values = relative_positions(width, (rows, cols), windows);
-                Tensor::from_vec(values, (windows.len(), rows * cols, width), &self.device)?
-            }
-            _ => grid.narrow(1, 1, rows * cols)?,
-        };
-        Ok(DecoderPositions { grid, queries })
+        let mut table: Vec<f32> = class.chain(sincos_2d(width, rows, cols)).collect();
+        let windows = windows.filter(|_| self.spec.query_positions == QueryPositions::Relative);
+        if let Some(windows) = windows {
+            table.extend(relative_positions(width, (rows, cols), windows));
+        }
+        let table = Tensor::from_slice(&table, (1, table.len() / width, width), &self.device)?;
+        Ok(DecoderPositions { table, cells: rows * cols, relative: windows.is_some() })
     }
 
     /// Masks of a batch, keyed by each sample's draw.
@@ -276,7 +281,7 @@ pub fn view_tensor(batch: &ViewBatch, view: usize, device: &Device) -> Result<Te
 pub fn relative_positions(width: usize, (rows, cols): (usize, usize), windows: &[(Window, Window)]) -> Vec<f32> {
     let half = width / 2;
     let mut out = vec![0.0; windows.len() * rows * cols * width];
-    for ((a, b), sample) in windows.iter().zip(out.chunks_exact_mut(rows * cols * width)) {
+    out.par_chunks_mut(rows * cols * width).zip(windows).for_each(|(sample, (a, b))| {
         let along = |count: usize, start_a: f32, size_a: f32, start_b: f32, size_b: f32| -> Vec<(f64, f64)> {
             let centre = |i: usize| f64::from(start_b) + (i as f64 + 0.5) / count as f64 * f64::from(size_b);
             let at = |i| (centre(i) - f64::from(start_a)) / f64::from(size_a) * count as f64 - 0.5;
@@ -292,7 +297,7 @@ pub fn relative_positions(width: usize, (rows, cols): (usize, usize), windows: &
                 *value = table[channel] as f32;
             }
         }
-    }
+    });
     out
 }
 

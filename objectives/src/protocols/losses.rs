@@ -1,6 +1,7 @@
 //! Losses of the supervised protocol, after the TransReID family of repositories.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{D, DType, Tensor};
+use reid_backbones::{Result, ops};
 
 use crate::math::distance::squared_euclidean;
 use crate::spec::TripletMargin;
@@ -24,22 +25,7 @@ const FAR: f32 = f32::MAX;
 /// # Errors
 /// If shapes differ, or a label is not below `k`.
 pub fn id_loss(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Tensor> {
-    let log_prob = log_softmax(logits)?; // [b, k]
-    let of_label = log_prob.gather(&labels.unsqueeze(1)?, 1)?; // [b, 1]
-    let nll = of_label.mean_all()?.neg()?;
-    if smoothing == 0.0 {
-        return Ok(nll);
-    }
-    let uniform = log_prob.mean_all()?.neg()?;
-    (nll * (1.0 - smoothing))? + (uniform * smoothing)?
-}
-
-/// Logarithm of the softmax over the last dimension, of ordinary operations only: they have gradients.
-fn log_softmax(logits: &Tensor) -> Result<Tensor> {
-    // The shift cancels in the result, so its gradient is zero and need not be followed.
-    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
-    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?; // [b, 1]
-    shifted.broadcast_sub(&log_sum)
+    ops::cross_entropy(logits, labels, smoothing)
 }
 
 /// Share of samples whose largest logit is their label's, without a gradient.
@@ -50,7 +36,7 @@ fn log_softmax(logits: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If shapes differ.
 pub fn accuracy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
-    logits.detach().argmax(D::Minus1)?.eq(labels)?.to_dtype(DType::F32)?.mean_all()
+    Ok(logits.detach().argmax(D::Minus1)?.eq(labels)?.to_dtype(DType::F32)?.mean_all()?)
 }
 
 /// Batch-hard triplet loss with the distances that it was made of.
@@ -103,7 +89,7 @@ pub fn triplet_loss(features: &Tensor, labels: &Tensor, margin: TripletMargin) -
 /// - `features`: `[b, d]`, `index`: `[b]` u32; output: `[b]`
 fn distance_to(features: &Tensor, index: &Tensor) -> Result<Tensor> {
     let difference = (features - features.index_select(index, 0)?)?; // [b, d]
-    difference.sqr()?.sum(D::Minus1)?.maximum(MIN_SQUARED_DISTANCE)?.sqrt()
+    Ok(difference.sqr()?.sum(D::Minus1)?.maximum(MIN_SQUARED_DISTANCE)?.sqrt()?)
 }
 
 /// `log(1 + exp(x))` for any `x`.
@@ -111,5 +97,5 @@ fn distance_to(features: &Tensor, index: &Tensor) -> Result<Tensor> {
 /// At 0 candle takes 1 as the slope of both `relu` and `abs`, so this has the right slope of 1/2.
 fn softplus(x: &Tensor) -> Result<Tensor> {
     let tail = (x.abs()?.neg()?.exp()? + 1.0)?.log()?;
-    x.relu()? + tail
+    Ok((x.relu()? + tail)?)
 }

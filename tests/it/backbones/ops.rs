@@ -4,8 +4,8 @@ use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::ops::softmax;
 use reid_backbones::init::Init;
 use reid_backbones::ops::{
-    DropPath, Keep, LAYER_NORM_EPS, assemble, block, block_composed, cross_attention, gelu, layer_norm, linear,
-    patch_rows,
+    Arrangement, DropPath, Keep, LAYER_NORM_EPS, arrange, assemble, block, block_composed, cross_attention, gelu,
+    layer_norm, linear, patch_rows, take_tokens,
 };
 use reid_backbones::params::{Entry, ModuleId, ParamDef, Role};
 use reid_backbones::vit::{block_defs, linear_defs, norm_defs};
@@ -37,7 +37,7 @@ fn check(what: &str, ours: &Tensor, expected: &Tensor) {
 
 /// Compares an operator with its twin: the output, and the gradient of a random linear function of it
 /// with respect to every input, a module's buffer tensor by tensor.
-fn compare(
+pub(super) fn compare(
     what: &str,
     inputs: &[(&Var, &[Entry])],
     precision: DType,
@@ -343,6 +343,48 @@ fn assemble_places_tokens() -> Result<()> {
     Ok(())
 }
 
+/// Memory read twice, not at all and out of order; with and without the fill token.
+#[test]
+fn arrange_reads_any_token_anywhere() -> Result<()> {
+    let (b, m, p, d) = (11, 4, 6, 5);
+    for fill in [true, false] {
+        let mut arrangement = Arrangement::new(7);
+        for i in 0..b as u32 * 7 {
+            let source = if fill && i % 3 == 0 { Arrangement::FILL } else { i * 5 % 3 };
+            arrangement.push(source, i * 7 % p as u32);
+        }
+        let memory = Var::from_tensor(&normal(26, (b, m, d)))?;
+        let token = Var::from_tensor(&normal(27, (1, 1, d)))?;
+        let positions = Var::from_tensor(&normal(28, (1, p, d)))?;
+        compare(
+            &format!("arranged tokens, fill {fill}"),
+            &[(&memory, &[]), (&token, &[]), (&positions, &[])],
+            DType::F64,
+            || arrange(&memory, &token, &positions, &arrangement),
+            |twins| arrange(&twins[0], &twins[1], &twins[2], &arrangement),
+        )?;
+        let outside = arrange(&memory.narrow(1, 0, 2)?, &token, &positions, &arrangement);
+        assert!(outside.is_err(), "a token that the memory does not have");
+    }
+    Ok(())
+}
+
+#[test]
+fn take_tokens_is_a_slice() -> Result<()> {
+    for (first, count) in [(0, 1), (2, 3), (4, 1), (0, 5)] {
+        let x = Var::from_tensor(&normal(29, (3, 5, 7)))?;
+        compare(
+            &format!("tokens {first}..{}", first + count),
+            &[(&x, &[])],
+            DType::F64,
+            || take_tokens(&x, first, count),
+            |twins| Ok(twins[0].narrow(1, first, count)?),
+        )?;
+    }
+    assert!(take_tokens(&normal(29, (3, 5, 7)), 4, 2).is_err());
+    Ok(())
+}
+
 #[test]
 fn block_does_not_depend_on_the_number_of_threads() -> Result<()> {
     let (store, id) = block_module(48, 22)?;
@@ -358,7 +400,7 @@ fn block_does_not_depend_on_the_number_of_threads() -> Result<()> {
         Ok([vec![bits(&y), bits(&mixed)], gradients.to_vec()].concat())
     };
     let one = in_pool(1, run)?;
-    for threads in [2, 3] {
+    for threads in [2, 3, 5] {
         assert!(in_pool(threads, run)? == one, "{threads} threads");
     }
     Ok(())

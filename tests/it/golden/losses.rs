@@ -1,6 +1,7 @@
 //! Golden: identity loss, triplet loss and BNNeck, values and gradients.
 
-use candle_core::{DType, Result, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
+use reid_backbones::Result;
 use reid_objectives::math::distance::l2_normalize;
 use reid_objectives::protocols::losses::{Triplet, id_loss, triplet_loss};
 use reid_objectives::protocols::neck::{RunningStats, normalize_batch};
@@ -22,11 +23,11 @@ const F32_DUPLICATE_GRADIENT: f64 = 1e-3;
 const F32_NECK: f64 = 1e-5;
 
 fn values(tensor: &Tensor) -> Result<Vec<f64>> {
-    tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1()
+    Ok(tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
 }
 
 fn labels(golden: &Golden) -> Result<Tensor> {
-    golden.tensor("in.labels").to_dtype(DType::U32)
+    Ok(golden.tensor("in.labels").to_dtype(DType::U32)?)
 }
 
 /// Compares a tensor with a stored one, relative to the largest stored value.

@@ -69,7 +69,7 @@ fn metrics_market_ties() {
 }
 
 #[test]
-fn distances() -> candle_core::Result<()> {
+fn distances() -> reid_backbones::Result<()> {
     let golden = Golden::load("distances");
     let (query, gallery) = (golden.tensor("in.query"), golden.tensor("in.gallery"));
     let cases = [
