@@ -19,7 +19,9 @@ pub const ALGORITHM_VERSION: u32 = 2;
 
 pub use encoder::{Capture, Captured, Encoder, Input, MaskedPatches, Tokens};
 pub use error::{BackboneError, Result};
-pub use kernels::{KeepLarge, quiet_candle, use_threads};
+pub use kernels::{
+    InstructionSet, KeepLarge, instruction_set, quiet_candle, release_memory, use_instruction_set, use_threads,
+};
 pub use ops::{DropPath, Keep};
 pub use params::{Gradients, ModuleId, ParamStore, Params};
 pub use vit::Vit;

@@ -103,6 +103,7 @@ pub struct ParamStore {
     modules: Vec<Module>,
     index: BTreeMap<String, (usize, usize)>,
     device: Device,
+    recompute: bool,
 }
 
 /// Gradients of a store: one flat tensor per module, same order and layout. Changed in place, so they
@@ -116,12 +117,18 @@ pub struct Gradients {
 impl ParamStore {
     /// An empty store.
     pub fn new(device: &Device) -> Self {
-        Self { modules: Vec::new(), index: BTreeMap::new(), device: device.clone() }
+        Self { modules: Vec::new(), index: BTreeMap::new(), device: device.clone(), recompute: false }
     }
 
     /// Where the buffers live.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Whether transformer blocks of later forward passes keep only their input, and compute the rest once
+    /// more in the backward pass (Chen et al., arXiv 1604.06174). Changes memory and time, no number.
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.recompute = recompute;
     }
 
     /// Adds a module with initial values keyed by each parameter's full name.
@@ -297,6 +304,11 @@ impl Params<'_> {
     /// Whether gradients are wanted.
     pub fn tracked(&self) -> bool {
         self.tracked
+    }
+
+    /// Whether blocks are to be computed again in the backward pass.
+    pub fn recompute(&self) -> bool {
+        self.store.recompute
     }
 
     /// A module's buffer, `[len]`.

@@ -8,12 +8,16 @@ use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::providers::Serialized;
+use reid_backbones::InstructionSet;
 use serde::{Deserialize, Serialize};
 
 /// Prefix of environment variables that are settings.
 pub const ENV_PREFIX: &str = "REID_RUN_";
 /// Variables with the prefix that belong to other parts of the program.
 const OTHER_VARIABLES: [&str; 3] = ["REID_RUN_BUILD_COMMIT", "REID_RUN_BUILD_DIRTY", "REID_RUN_LOG"];
+
+/// The setting that takes the machine's best instructions.
+pub const BEST_ISA: &str = "best";
 
 /// Settings of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,12 +33,21 @@ pub struct Settings {
     pub workers: usize,
     /// Where tensors live: `cpu`.
     pub device: String,
+    /// Instructions that the kernels use: `best`, or the name of a set.
+    pub isa: String,
 }
 
 impl Settings {
     /// Results in `runs`, a cache folder in the user's own, all processors.
     pub fn defaults(cache: PathBuf) -> Self {
-        Self { out: PathBuf::from("runs"), cache, threads: 0, workers: 1, device: "cpu".to_owned() }
+        Self {
+            out: PathBuf::from("runs"),
+            cache,
+            threads: 0,
+            workers: 1,
+            device: "cpu".to_owned(),
+            isa: BEST_ISA.to_owned(),
+        }
     }
 }
 
@@ -57,6 +70,9 @@ pub struct PartialSettings {
     /// As [`Settings::device`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
+    /// As [`Settings::isa`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isa: Option<String>,
 }
 
 /// Merges the layers.
@@ -91,11 +107,20 @@ pub fn settings(
     if settings.device != "cpu" {
         return Err(format!("device `{}` is not in this build; use `cpu`", settings.device));
     }
+    let sets = InstructionSet::available();
+    if settings.isa != BEST_ISA && !sets.iter().any(|set| set.name() == settings.isa) {
+        let names: Vec<&str> = sets.iter().map(|set| set.name()).collect();
+        return Err(format!(
+            "instruction set `{}` is not on this machine; use `{BEST_ISA}` or one of {}",
+            settings.isa,
+            names.join(", ")
+        ));
+    }
     Ok(settings)
 }
 
 fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Result<PartialSettings, String> {
-    let known = ["out", "cache", "threads", "workers", "device"];
+    let known = ["out", "cache", "threads", "workers", "device", "isa"];
     let mut fields = BTreeMap::new();
     for (name, text) in variables {
         let Some(field) = name.strip_prefix(ENV_PREFIX).map(str::to_lowercase) else { continue };

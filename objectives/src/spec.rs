@@ -17,6 +17,16 @@ pub enum ObjectiveSpec {
     PersonMae(PersonMaeSpec),
 }
 
+impl ObjectiveSpec {
+    /// Name and version of the algorithm, for stage keys; none without a pre-training.
+    pub fn algorithm(&self) -> Option<(&'static str, u32)> {
+        match self {
+            Self::None(NoObjective {}) => None,
+            Self::PersonMae(_) => Some(("person_mae", crate::person_mae::ALGORITHM_VERSION)),
+        }
+    }
+}
+
 /// Nothing to set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -85,6 +95,8 @@ impl Default for SupervisedSpec {
                 optim: OptimSpec::Sgd(reid_backbones::optim::spec::SgdSpec::default()),
                 clip: 0.0,
                 checkpoint_every: Duration::Epochs(10.0),
+                evaluate_every: EvaluateEvery::Never(Never {}),
+                recompute: false,
             },
             identities_per_batch: 16,
             id_weight: 1.0,
@@ -220,6 +232,12 @@ pub struct TrainSpec {
     pub clip: f64,
     /// How often a checkpoint is written, besides every few minutes.
     pub checkpoint_every: Duration,
+    /// How often the model is evaluated on the validation part while it trains, besides its own
+    /// evaluation at the end. The curve is among the step metrics; no test query is ever asked.
+    pub evaluate_every: EvaluateEvery,
+    /// Keep only the input of every transformer block and compute the rest again in the backward pass:
+    /// a third of the memory for a third more time, and the same numbers.
+    pub recompute: bool,
 }
 
 impl Default for TrainSpec {
@@ -235,9 +253,42 @@ impl Default for TrainSpec {
             optim: OptimSpec::Adamw(reid_backbones::optim::spec::AdamwSpec::default()),
             clip: 0.0,
             checkpoint_every: Duration::Epochs(10.0),
+            evaluate_every: EvaluateEvery::Never(Never {}),
+            recompute: false,
         }
     }
 }
+
+/// Distance between two evaluation points of a training.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EvaluateEvery {
+    /// No evaluation points.
+    Never(Never),
+    /// Share of the run.
+    Fraction(#[schemars(range(min = 1e-6, max = 1.0))] f64),
+    /// Epochs.
+    Epochs(#[schemars(range(min = 1e-3, max = 100_000.0))] f64),
+    /// Optimiser steps.
+    Steps(#[schemars(range(min = 1.0, max = 1e12))] f64),
+}
+
+impl EvaluateEvery {
+    /// The distance, if there are evaluation points.
+    pub fn duration(self) -> Option<Duration> {
+        match self {
+            Self::Never(Never {}) => None,
+            Self::Fraction(share) => Some(Duration::Fraction(share)),
+            Self::Epochs(n) => Some(Duration::Epochs(n)),
+            Self::Steps(n) => Some(Duration::Steps(n)),
+        }
+    }
+}
+
+/// Nothing to set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Never {}
 
 /// Whether the learning rate grows with the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -71,6 +71,16 @@ pub trait Embed {
     fn embed(&self, images: &Tensor) -> Result<Tensor>;
 }
 
+/// A task's model as it stands, and how it is shown pictures: what evaluation points need.
+pub struct Evaluated<'a> {
+    /// The model.
+    pub model: Box<dyn Embed + 'a>,
+    /// Views of evaluated pictures.
+    pub views: ViewPlan,
+    /// Pictures per forward pass.
+    pub batch: usize,
+}
+
 /// What the loop offers to tasks and protocols: the data, and features of it.
 pub trait Services {
     /// Records of a split.
@@ -109,6 +119,12 @@ pub trait Task {
     /// # Errors
     /// If candle refuses.
     fn after_step(&mut self, outputs: &[StepOutput], clock: Clock) -> Result<()>;
+
+    /// Whether blocks keep only their input for the backward pass: less memory, more time, the same numbers.
+    fn set_recompute(&mut self, recompute: bool);
+
+    /// The model as it stands, for evaluation points.
+    fn evaluated(&self) -> Evaluated<'_>;
 
     /// Parameters that the optimiser changes.
     fn trainable(&self) -> &ParamStore;

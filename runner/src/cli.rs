@@ -223,6 +223,6 @@ impl Common {
     /// The settings that the command line gives.
     pub fn settings(&self) -> PartialSettings {
         let Machine { cache, threads, workers, .. } = self.machine.clone();
-        PartialSettings { out: self.out.clone(), cache, threads, workers, device: None }
+        PartialSettings { out: self.out.clone(), cache, threads, workers, device: None, isa: None }
     }
 }

@@ -196,7 +196,7 @@ pub fn host_info() -> Host {
     Host {
         name: process::host_name(),
         cpu: cpu_model(),
-        instruction_set: instruction_set().to_owned(),
+        instruction_set: reid_backbones::instruction_set().features().to_owned(),
         cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         boot_id: process::boot_id(),
     }
@@ -206,22 +206,6 @@ fn cpu_model() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'))?.1;
     Some(model.trim().to_owned())
-}
-
-/// The levels follow the kernels' own: AVX-512 counts only with the extensions of x86-64-v4.
-fn instruction_set() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::is_x86_feature_detected as has;
-        let v4 = has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
-        if v4 {
-            return "avx512f+bw+cd+dq+vl";
-        }
-        if has!("avx2") && has!("fma") {
-            return "avx2+fma";
-        }
-    }
-    if cfg!(target_arch = "aarch64") { "neon" } else { "baseline" }
 }
 
 /// The most memory that this process has used so far, in bytes; `None` where the system does not say.

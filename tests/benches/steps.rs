@@ -3,9 +3,12 @@
 //! `steps WORKLOAD THREADS` builds the model, warms up, and then runs, for every number that it reads
 //! on stdin, that many steps, and answers with their mean time in milliseconds. At the end of the input
 //! it prints its peak resident memory in MiB. A line each, so that a script can run two programs in
-//! turn; `tests/peers/speed.py` does.
+//! turn; `tests/peers/speed.py` does. `steps golden FILE` writes the inputs, losses and gradients of one
+//! PersonMAE step, for holding PyTorch's to the same numbers.
 
+use std::collections::HashMap;
 use std::io::{BufRead, Write};
+use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
@@ -13,12 +16,12 @@ use reid_backbones::optim::Optimizer;
 use reid_backbones::optim::spec::{AdamwSpec, OptimSpec};
 use reid_backbones::spec::{VitDims, VitSize, VitSpec};
 use reid_backbones::vit::linear_defs;
-use reid_backbones::{Encoder, Input, ModuleId, ParamStore, Vit, init, ops};
+use reid_backbones::{Encoder, Input, Keep, ModuleId, ParamStore, Vit, init, ops};
 use reid_data::spec::Size;
 use reid_data::views::{ViewBatch, ViewGroup, Window};
 use reid_objectives::math::schedule::RunLength;
-use reid_objectives::person_mae::PersonMae;
 use reid_objectives::person_mae::spec::PersonMaeSpec;
+use reid_objectives::person_mae::{PersonMae, Regions};
 use reid_objectives::protocols::losses::id_loss;
 use reid_objectives::protocols::model::EncoderModel;
 use reid_objectives::protocols::supervised::Supervised;
@@ -43,7 +46,12 @@ trait Work {
 fn main() -> Result<(), Failure> {
     reid_backbones::quiet_candle();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [name, threads] = arguments.as_slice() else { return Err("usage: steps WORKLOAD THREADS".into()) };
+    let [name, threads] = arguments.as_slice() else {
+        return Err("usage: steps WORKLOAD THREADS, or steps golden FILE".into());
+    };
+    if name == "golden" {
+        return golden(Path::new(threads));
+    }
     reid_backbones::use_threads(threads.parse()?);
     let mut work = workload(name)?;
     for _ in 0..2 {
@@ -81,6 +89,7 @@ fn workload(name: &str) -> Result<Box<dyn Work>, Failure> {
     let mae = |mask_ratio| PersonMaeSpec { mask_ratio, ..PersonMaeSpec::default() };
     Ok(match name {
         "vit_small_train" => Box::new(Classify::new(small.size.dims(), &small, 32)?),
+        "vit_small_recompute" => Box::new(Classify::new(small.size.dims(), &small, 32)?.recompute()),
         "vit_tiny_train" => Box::new(Classify::new(six, &tiny, 64)?),
         "vit_small_features" => Box::new(Features::new(&small, 32)?),
         "vit_base_features" => Box::new(Features::new(&VitSpec { size: VitSize::Base, ..small }, 32)?),
@@ -130,6 +139,13 @@ impl Classify {
     }
 }
 
+impl Classify {
+    fn recompute(mut self) -> Self {
+        self.store.set_recompute(true);
+        self
+    }
+}
+
 impl Work for Classify {
     fn step(&mut self) -> Result<(), Failure> {
         let params = self.store.training();
@@ -167,6 +183,45 @@ impl Work for Features {
         }
         Ok(())
     }
+}
+
+/// Inputs, weights, losses and gradients of one PersonMAE step of a micro ViT.
+fn golden(file: &Path) -> Result<(), Failure> {
+    let (batch, device) = (3, Device::Cpu);
+    let spec = VitSpec { size: VitSize::Micro, image: [64, 32], patch: 8, drop_path: 0.0, ..VitSpec::default() };
+    let mae = PersonMae::build(&PersonMaeSpec::default(), &spec, batch, SEED, &device)?;
+    let [a, b] = [0, 1].map(|salt| Tensor::from_vec(noise(batch * 3 * 64 * 32, salt), (batch, 3, 64, 32), &device));
+    let regions = Regions { a: a?, b: b?, windows: Some((0..batch).map(|i| (window(i), window(i + 1))).collect()) };
+    let cells: Vec<u32> = (0..batch as u32).flat_map(|i| (0..16).map(move |cell| 2 * cell + (cell + i) % 2)).collect();
+    let keep = Keep { cells, per_sample: 16 };
+    let losses = mae.losses(&regions, &keep, &Tensor::zeros((batch, 32), DType::F32, &device)?, None)?;
+    let (Some(pixel), Some(feature)) = (losses.pixel, losses.feature) else { return Err("both targets".into()) };
+
+    let store = mae.trainable();
+    let grads = store.gradients(&mut (&pixel + &feature)?.backward()?)?;
+    let mut out = HashMap::new();
+    for (module, grad) in store.modules().iter().zip(&grads.buffers) {
+        for entry in module.entries.iter() {
+            let grad = grad.narrow(0, entry.offset, entry.len())?.reshape(entry.shape.as_slice())?;
+            out.insert(format!("grad.{}", entry.name), grad.contiguous()?);
+        }
+    }
+    out.extend(store.tensors()?.into_iter().map(|(name, tensor)| (format!("weights.{name}"), tensor)));
+    let windows = [0, 1].map(|region| (0..batch).map(move |i| window(i + region)));
+    let windows = windows.into_iter().flatten().flat_map(|w| [w.top, w.left, w.height, w.width]).collect();
+    out.insert("in.pixels".to_owned(), Tensor::stack(&[&regions.a, &regions.b], 0)?);
+    out.insert("in.windows".to_owned(), Tensor::from_vec(windows, (2, batch, 4), &device)?);
+    out.insert("in.keep".to_owned(), Tensor::from_vec(keep.cells, (batch, keep.per_sample), &device)?);
+    out.insert("in.heads".to_owned(), Tensor::new(spec.size.dims().heads as u32, &device)?);
+    out.insert("out.pixel".to_owned(), pixel.detach());
+    out.insert("out.feature".to_owned(), feature.detach());
+    Ok(candle_core::safetensors::save(&out, file)?)
+}
+
+/// A window of a picture of 64 x 32, another one for every `index`.
+fn window(index: usize) -> Window {
+    let shift = index as f32;
+    Window { top: 3.0 * shift, left: 1.5 * shift, height: 60.0 - 4.0 * shift, width: 30.0 - 3.0 * shift }
 }
 
 /// A task on one fixed batch, updated as the train loop does.

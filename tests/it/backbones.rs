@@ -2,6 +2,7 @@
 
 mod fixture;
 mod losses;
+mod machine;
 mod ops;
 mod optim;
 mod params;

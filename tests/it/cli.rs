@@ -1,9 +1,11 @@
 //! The program from end to end: what a user types, sees and finds on disk.
 
+mod curves;
 mod determinism;
 mod failures;
 mod first_run;
 mod interruptions;
+mod isa;
 mod keys;
 mod market;
 mod program;

@@ -87,6 +87,27 @@ fn give(class: usize, size: usize, pointer: *mut u8) -> bool {
     true
 }
 
+/// Gives all waiting blocks back to the system: between two stages, whose blocks have other sizes.
+pub fn release_memory() {
+    for index in 0..CLASSES {
+        // The sizes of a class are the steps of `class`, counted from the octave below `SMALLEST`.
+        let step = index + (SMALLEST.ilog2() as usize) * STEPS - 1;
+        let octave = step / STEPS;
+        let size = (1 << octave) + (step % STEPS + 1) * (1 << (octave - STEPS.ilog2() as usize));
+        loop {
+            let found = take(index, size);
+            if found.is_null() {
+                break;
+            }
+            // SAFETY: a block of this class, which nobody else owns any more, see below.
+            #[expect(unsafe_code, reason = "the system's allocator takes raw blocks")]
+            unsafe {
+                System.dealloc(found, block(size));
+            }
+        }
+    }
+}
+
 // SAFETY: every block comes from `System` with the layout `block(size)` of its class, or with its own
 // layout where `class` gives none; `class` depends on size and alignment only, so the layout at freeing
 // gives the same class and the same layout as at allocation. A block is in a list, or owned by the

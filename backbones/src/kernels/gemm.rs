@@ -1,10 +1,14 @@
-//! Matrix products over slices: the one call into the `gemm` crate.
+//! Matrix products over slices: the one place that calls the `gemm` family of crates. Its own entry takes
+//! the machine's best instructions; ours takes those that [`instruction_set`] says.
 //!
 //! Every element of a product is one sum in order of the inner dimension, cut into blocks whose length
 //! depends on the matrices' sizes and the machine's caches. Threads share out elements, never a sum, so
 //! the bits do not depend on how many there are.
 
-use gemm::Parallelism;
+use gemm_common::Parallelism;
+use gemm_common::gemm::gemm_basic_generic;
+
+use super::isa::{InstructionSet, instruction_set};
 
 /// A matrix inside a slice.
 #[derive(Clone, Copy)]
@@ -69,30 +73,59 @@ fn multiply(out: &mut [f32], stride: usize, write: Write, alpha: f32, (a, b): (M
     assert!((m - 1) * stride + n <= out.len(), "{m}x{n} product in {} values", out.len());
     a.check();
     b.check();
-    // SAFETY: `check` has proven that every element of `a` and `b` lies in its slice, the assertion
-    // above the same for `out`; `out` is borrowed mutably, so it overlaps neither input.
-    #[expect(unsafe_code, reason = "the gemm crate's only interface takes raw pointers")]
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            stride as isize,
-            write == Write::Add,
-            a.data.as_ptr(),
-            a.col_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.col_stride as isize,
-            b.row_stride as isize,
-            1.0,
-            alpha,
-            false,
-            false,
-            false,
-            threads,
-        );
+    let add = write == Write::Add;
+    // The kernels write columns: what is row-major here is the transpose of that.
+    let (lhs, rhs) = (b.t(), a.t());
+    /// The kernel of one instruction set, in vectors of `$lanes` numbers.
+    macro_rules! run {
+        ($kernels:ident, $simd:expr, $lanes:literal) => {{
+            use gemm_f32::microkernel::$kernels::f32::{H_M, H_N, H_UKR, MR_DIV_N, NR, UKR};
+            // SAFETY: `check` has proven that every element of `a` and `b` lies in its slice, the assertion
+            // above the same for `out`; `out` is borrowed mutably, so it overlaps neither input. `$simd`
+            // exists only on machines that have the instructions.
+            #[expect(unsafe_code, reason = "the kernels' only interface takes raw pointers")]
+            unsafe {
+                gemm_basic_generic::<_, f32, $lanes, { MR_DIV_N * $lanes }, NR, MR_DIV_N, H_M, H_N>(
+                    $simd,
+                    n,
+                    m,
+                    k,
+                    out.as_mut_ptr(),
+                    stride as isize,
+                    1,
+                    add,
+                    lhs.data.as_ptr(),
+                    lhs.col_stride as isize,
+                    lhs.row_stride as isize,
+                    rhs.data.as_ptr(),
+                    rhs.col_stride as isize,
+                    rhs.row_stride as isize,
+                    1.0,
+                    alpha,
+                    false,
+                    false,
+                    false,
+                    |a, b, c| a * b + c,
+                    &UKR,
+                    &H_UKR,
+                    false,
+                    threads,
+                );
+            }
+        }};
     }
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let (InstructionSet::Avx512, Some(simd)) = (instruction_set(), gemm_common::simd::V4::try_new()) {
+            return run!(avx512f, simd, 16);
+        }
+        if let (InstructionSet::Avx2, Some(simd)) = (instruction_set(), gemm_common::simd::V3::try_new()) {
+            return run!(fma, simd, 8);
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if instruction_set() == InstructionSet::Neon {
+        return run!(neon, gemm_common::simd::Scalar, 4);
+    }
+    run!(scalar, gemm_common::simd::Scalar, 1);
 }

@@ -3,11 +3,13 @@
 mod alloc;
 pub(crate) mod attention;
 pub(crate) mod gemm;
+mod isa;
 pub(crate) mod losses;
 pub(crate) mod rows;
 mod simd;
 mod threads;
 
-pub use alloc::KeepLarge;
+pub use alloc::{KeepLarge, release_memory};
+pub use isa::{InstructionSet, instruction_set, use_instruction_set};
 pub(crate) use simd::vectorized;
 pub use threads::{quiet_candle, use_threads};

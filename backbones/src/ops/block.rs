@@ -48,7 +48,7 @@ pub fn block(
     let buffer = params.buffer(id);
     if x.device().is_cpu() {
         let layout = BlockLayout { width: d, hidden: entries[8].shape[0], heads };
-        let keep = params.tracked() || x.track_op();
+        let keep = (params.tracked() || x.track_op()) && !params.recompute();
         let op = Block { layout, drop_path: drop_path.cloned(), keep, saved: Mutex::new(None) };
         return Ok(x.contiguous()?.apply_op2(&buffer, op)?);
     }

@@ -9,6 +9,7 @@ mod layer_norm;
 mod linear;
 mod losses;
 mod patches;
+mod products;
 mod tokens;
 
 pub use attention::{cross_attention, gelu};
@@ -18,4 +19,5 @@ pub use layer_norm::{LAYER_NORM_EPS, layer_norm, standardise};
 pub use linear::linear;
 pub use losses::{cross_entropy, l2_normalize, squared_error};
 pub use patches::{Keep, patch_rows};
+pub use products::dot_products;
 pub use tokens::{Arrangement, arrange, assemble, take_tokens};

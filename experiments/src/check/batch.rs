@@ -25,12 +25,11 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
             finding.help(format!("use `batch: {}` for {pictures} pictures of each identity", identities * pictures)),
         );
     }
-    if spec.train.accumulate > 1 && spec.triplet_weight > 0.0 {
-        let message = "the triplet loss compares the samples of a batch, so that batches cannot be accumulated";
+    if spec.train.accumulate > 1 {
+        let message = "triplet loss and BNNeck compare the samples of a batch, so that batches cannot be accumulated";
         let finding = Finding::error("spec::accumulate-couples", message)
-            .at(at("train.accumulate"), "would compare within each part only")
-            .at(at("triplet_weight"), "couples samples");
-        found.push(finding.help("set `accumulate: 1`, or `triplet_weight: 0`"));
+            .at(at("train.accumulate"), "would compare within each part only");
+        found.push(finding.help("set `accumulate: 1`"));
     }
     found
 }

@@ -19,7 +19,7 @@ pub const NORM_EPS: f64 = 1e-12;
 pub fn squared_euclidean(query: &Tensor, gallery: &Tensor) -> Result<Tensor> {
     let query_norms = query.sqr()?.sum_keepdim(D::Minus1)?; // [q, 1]
     let gallery_norms = gallery.sqr()?.sum_keepdim(D::Minus1)?.t()?; // [1, g]
-    let products = query.matmul(&gallery.t()?)?; // [q, g]
+    let products = ops::dot_products(query, gallery)?; // [q, g]
     let norms = query_norms.broadcast_add(&gallery_norms)?; // [q, g]
     Ok((norms - (products * 2.0)?)?)
 }
@@ -32,7 +32,7 @@ pub fn squared_euclidean(query: &Tensor, gallery: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the widths differ.
 pub fn cosine(query: &Tensor, gallery: &Tensor) -> Result<Tensor> {
-    let similarity = l2_normalize(query)?.matmul(&l2_normalize(gallery)?.t()?)?; // [q, g]
+    let similarity = ops::dot_products(&l2_normalize(query)?, &l2_normalize(gallery)?)?; // [q, g]
     Ok((1.0 - similarity)?)
 }
 

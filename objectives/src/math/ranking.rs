@@ -13,8 +13,9 @@
 //! queries at a time. Blocks depend on the gallery's size alone and every sum has a fixed order, so
 //! the result does not depend on the number of threads.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
+use reid_backbones::{Result, ops};
 
 use super::distance::squared_norm;
 
@@ -88,13 +89,13 @@ pub fn rank(query: Samples<'_>, gallery: Samples<'_>, width: usize, max_rank: us
         return Ok(Ranking::summarize(vec![None; query_len], max_rank.min(gallery_len)));
     }
     let gallery_norms: Vec<f32> = gallery.features.chunks_exact(width).map(|row| squared_norm(row) as f32).collect();
-    let transposed = Tensor::from_slice(gallery.features, (gallery_len, width), &Device::Cpu)?.t()?; // [d, g]
+    let others = Tensor::from_slice(gallery.features, (gallery_len, width), &Device::Cpu)?; // [g, d]
 
     let block_rows = (BLOCK_VALUES / gallery_len).clamp(16, 512);
     let mut per_query = Vec::with_capacity(query_len);
     for (block_idx, rows) in query.features.chunks(block_rows * width).enumerate() {
         let block = Tensor::from_slice(rows, (rows.len() / width, width), &Device::Cpu)?; // [rows, d]
-        let mut distances: Vec<f32> = block.matmul(&transposed)?.flatten_all()?.to_vec1()?; // [rows, g]
+        let mut distances: Vec<f32> = ops::dot_products(&block, &others)?.flatten_all()?.to_vec1()?; // [rows, g]
         let first = block_idx * block_rows;
         let scores = distances.par_chunks_exact_mut(gallery_len).zip(rows.par_chunks_exact(width)).enumerate().map(
             |(offset, (row, feature))| {

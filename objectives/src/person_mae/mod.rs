@@ -40,9 +40,11 @@ use crate::math::mask::{Grid, Mask, block_mask, hidden_count, random_mask};
 use crate::math::patch::pixel_targets;
 use crate::math::schedule::{RunLength, ema_momentum, ramp};
 use crate::metric::MetricKey;
-use crate::protocols::ENCODER;
+use crate::protocols::model::ClassToken;
+use crate::protocols::{ENCODER, evaluation};
 use crate::random::{drop_paths, init_source};
-use crate::task::{Clock, Services, State, StepOutput, Task};
+use crate::spec::EvaluationSpec;
+use crate::task::{Clock, Evaluated, Services, State, StepOutput, Task};
 
 /// Raised whenever the numbers that this objective gives change.
 pub const ALGORITHM_VERSION: u32 = 1;
@@ -368,6 +370,19 @@ impl Task for PersonMae {
             ema_update(teacher, &self.student, ema_momentum(self.spec.teacher_half_life, run))?;
         }
         Ok(())
+    }
+
+    fn set_recompute(&mut self, recompute: bool) {
+        self.student.set_recompute(recompute);
+    }
+
+    fn evaluated(&self) -> Evaluated<'_> {
+        let evaluation = EvaluationSpec::default();
+        Evaluated {
+            model: Box::new(ClassToken { vit: &self.vit, store: &self.student }),
+            views: evaluation::views(&evaluation, &self.backbone, self.spec.normalisation),
+            batch: evaluation.batch,
+        }
     }
 
     fn trainable(&self) -> &ParamStore {

@@ -10,10 +10,12 @@ use crate::math::distance::normalize_rows;
 use crate::math::ranking::{Labels, QueryScore, Ranking, Samples, rank};
 use crate::metric::MetricKey;
 use crate::spec::EvaluationSpec;
-use crate::task::{Embed, Features, Services};
+use crate::task::{Embed, Evaluated, Features, Services};
 
 /// Raised whenever the numbers that evaluation gives change.
 pub const ALGORITHM_VERSION: u32 = 1;
+/// What the metrics of evaluation points begin with among step metrics, and of the validation part in rows.
+pub const VALIDATION_PREFIX: &str = "validation.";
 /// Longest CMC that is computed (TransReID).
 const MAX_RANK: usize = 50;
 
@@ -76,6 +78,21 @@ pub fn evaluate(model: &dyn Embed, views: &ViewPlan, batch: usize, services: &dy
         }
     }
     Ok(scores)
+}
+
+/// Evaluates on the validation part alone, if the data have one: what may be looked at during training.
+///
+/// # Errors
+/// If a picture cannot be read or the model fails.
+pub fn validate(evaluated: &Evaluated, services: &dyn Services) -> Result<Option<Scores>> {
+    let Evaluated { model, views, batch } = evaluated;
+    if services.records(Split::ValidationQuery).is_empty() {
+        return Ok(None);
+    }
+    let side = |split| Side::extract(split, views, *batch, &**model, services);
+    let (gallery, query) = (side(Split::ValidationGallery)?, side(Split::ValidationQuery)?);
+    let ranking = rank(query.samples(), gallery.samples(), gallery.features.width, MAX_RANK)?;
+    Ok(Some(summarise(Split::ValidationQuery, &query.features, &ranking)))
 }
 
 /// Normalised features of a split, with labels.

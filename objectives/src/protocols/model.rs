@@ -54,6 +54,20 @@ impl EncoderModel {
 
 impl Embed for EncoderModel {
     fn embed(&self, images: &Tensor) -> Result<Tensor> {
+        ClassToken { vit: &self.vit, store: &self.store }.embed(images)
+    }
+}
+
+/// The class token of an encoder that is being trained.
+pub struct ClassToken<'a> {
+    /// Structure.
+    pub vit: &'a Vit,
+    /// Parameters as they stand.
+    pub store: &'a ParamStore,
+}
+
+impl Embed for ClassToken<'_> {
+    fn embed(&self, images: &Tensor) -> Result<Tensor> {
         Ok(self.vit.forward(&self.store.frozen(), images, &Input::default())?.class()?)
     }
 }

@@ -14,16 +14,17 @@ use reid_data::sampler::{self, PkSettings};
 use reid_data::spec::Size;
 use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec};
 
+use super::evaluation;
 use super::losses::{accuracy, id_loss, triplet_loss};
-use super::model::EncoderModel;
+use super::model::{ClassToken, EncoderModel};
 use super::neck::{BatchStats, RunningStats, normalize_batch};
 use super::{CLASSIFIER, ENCODER, NECK};
 use crate::error::Result;
 use crate::metric::MetricKey;
 use crate::person_mae::view_tensor;
 use crate::random::{drop_paths, init_source};
-use crate::spec::SupervisedSpec;
-use crate::task::{Clock, Services, State, StepOutput, Task};
+use crate::spec::{EvaluationFeature, SupervisedSpec};
+use crate::task::{Clock, Embed, Evaluated, Services, State, StepOutput, Task};
 
 /// Raised whenever the numbers that this protocol gives change.
 pub const ALGORITHM_VERSION: u32 = 1;
@@ -93,8 +94,9 @@ impl Task for Supervised {
         ViewPlan { views: vec![view], shared_flip: 0.0 }
     }
 
+    /// The BNNeck's statistics do, whatever the triplet's weight.
     fn couples_samples(&self) -> bool {
-        self.spec.triplet_weight > 0.0
+        true
     }
 
     fn begin_epoch(&mut self, epoch: usize, seed: u64, services: &dyn Services) -> Result<EpochPlan> {
@@ -136,6 +138,19 @@ impl Task for Supervised {
         Ok(())
     }
 
+    fn set_recompute(&mut self, recompute: bool) {
+        self.store.set_recompute(recompute);
+    }
+
+    fn evaluated(&self) -> Evaluated<'_> {
+        let evaluation = &self.spec.evaluation;
+        Evaluated {
+            model: Box::new(InTraining(self)),
+            views: evaluation::views(evaluation, &self.backbone, self.spec.augment.normalisation),
+            batch: evaluation.batch,
+        }
+    }
+
     fn trainable(&self) -> &ParamStore {
         &self.store
     }
@@ -161,5 +176,19 @@ impl Task for Supervised {
         tensors.extend(self.save()?.tensors);
         debug_assert!(tensors.keys().any(|name| name.starts_with(ENCODER)), "the encoder is part of the product");
         Ok(tensors)
+    }
+}
+
+/// The feature that is ranked, of a model that is being trained.
+struct InTraining<'a>(&'a Supervised);
+
+impl Embed for InTraining<'_> {
+    fn embed(&self, images: &Tensor) -> Result<Tensor> {
+        let Supervised { spec, vit, store, stats, neck, .. } = self.0;
+        let feature = ClassToken { vit, store }.embed(images)?;
+        Ok(match spec.evaluation.feature {
+            EvaluationFeature::BeforeNeck => feature,
+            EvaluationFeature::AfterNeck => stats.normalize(&feature, &store.frozen().tensor(*neck)?)?,
+        })
     }
 }

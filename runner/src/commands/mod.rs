@@ -10,6 +10,7 @@ use std::io::IsTerminal;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use reid_backbones::InstructionSet;
 use reid_experiments::settings::{Settings, settings};
 use reid_experiments::{Experiment, Issues};
 
@@ -49,6 +50,10 @@ impl Setup {
         let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         let settings = settings(&defaults, &user_file, environment, &common.settings()).map_err(RunError::Usage)?;
         reid_backbones::use_threads(settings.threads);
+        if let Some(&set) = InstructionSet::available().iter().find(|set| set.name() == settings.isa) {
+            // Nothing has been computed yet: the setting is always in time.
+            reid_backbones::use_instruction_set(set);
+        }
         let mode = if common.machine.quiet { Mode::Quiet } else { common.machine.progress };
         let options = Options { mode, color: common.machine.color, ..Options::default() };
         Ok(Self { settings, progress: Progress::to_stderr(options) })

@@ -50,6 +50,8 @@ pub(super) struct Position {
     pub(super) scalars: BTreeMap<String, f64>,
     /// Batch size of the plan.
     pub(super) batch: usize,
+    /// Optimizer steps done at the latest evaluation point.
+    pub(super) evaluated: usize,
 }
 
 /// A recorded value of a step metric.

@@ -242,6 +242,7 @@ impl Engine {
             StageKind::Evaluate => work.evaluate(&lease, input),
         }))
         .unwrap_or_else(|panic| Err(fault(&*panic)));
+        reid_backbones::release_memory();
         let Product { artefacts, seconds, notes } = match made {
             Ok(product) => product,
             Err(TrainError::Interrupted) => return Err(self.interrupted().into()),

@@ -9,8 +9,8 @@ use reid_data::dataset::Split;
 use reid_data::spec::ValidationSpec;
 use reid_experiments::spec::{PretrainData, RunSpec};
 use reid_experiments::{Experiment, ResolvedRun};
-use reid_objectives::spec::{EvaluationSpec, ObjectiveSpec, ProtocolSpec, TrainSpec};
-use reid_objectives::{person_mae, protocols};
+use reid_objectives::protocols;
+use reid_objectives::spec::{EvaluationSpec, ProtocolSpec, TrainSpec};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -159,7 +159,7 @@ impl Planner {
 
         // Pre-training, or the random initialisation it would start from.
         let (mut input, mut previous) = (json!({ "init": seeds.pretrain, "backbone": encoder_science(spec)? }), None);
-        if !matches!(spec.pretrain.objective, ObjectiveSpec::None(_)) {
+        if let Some((objective, version)) = spec.pretrain.objective.algorithm() {
             let data = match &spec.pretrain.data {
                 PretrainData::Same => Arc::clone(&data),
                 // Nothing is held out of data that are only pre-trained on.
@@ -168,7 +168,7 @@ impl Planner {
             let draft = Draft {
                 kind: StageKind::Pretrain,
                 algorithms: json!({ "data": reid_data::ALGORITHM_VERSION, "backbone": reid_backbones::ALGORITHM_VERSION,
-                                    "loop": train::ALGORITHM_VERSION, "person_mae": person_mae::ALGORITHM_VERSION }),
+                                    "loop": train::ALGORITHM_VERSION, objective: version }),
                 science: json!({ "backbone": to_json(&spec.backbone)?, "objective": to_json(&spec.pretrain.objective)?,
                                  "train": train_science(&spec.pretrain.train)?, "split": pretrain_split(&data).name() }),
                 seed: seeds.pretrain,
@@ -293,7 +293,7 @@ fn encoder_science(spec: &RunSpec) -> Result<Value, RunError> {
 /// A training's settings less those that never change its numbers.
 fn train_science(train: &TrainSpec) -> Result<Value, RunError> {
     let mut science = to_json(train)?;
-    remove(&mut science, &["checkpoint_every"]);
+    remove(&mut science, &["checkpoint_every", "recompute"]);
     Ok(science)
 }
 

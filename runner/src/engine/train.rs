@@ -13,8 +13,9 @@ use reid_data::views::ViewBatch;
 use reid_objectives::TaskError;
 use reid_objectives::math::schedule::{RunLength, learning_rate};
 use reid_objectives::metric::MetricKey;
+use reid_objectives::protocols::evaluation;
 use reid_objectives::spec::{LrScaling, TrainSpec};
-use reid_objectives::task::{Clock, StepOutput, Task};
+use reid_objectives::task::{Clock, Services, StepOutput, Task};
 
 use super::checkpoint::{self, Position, Recorded};
 use super::{DataServices, OpenData};
@@ -108,6 +109,7 @@ impl Training<'_> {
             let remedy = "set `accumulate: 1` and a larger batch".to_owned();
             return Err(TaskError::Unsuitable { problem, remedy }.into());
         }
+        task.set_recompute(self.spec.recompute);
         let services = DataServices {
             data: Arc::clone(self.data),
             workers: self.workers,
@@ -138,6 +140,15 @@ impl Training<'_> {
         }
         if position.updates > 0 {
             shown.note(format_args!("resumed at step {} of {steps}", position.updates));
+            for mark in &position.marks {
+                shown.note(format_args!("{mark}: the result is marked"));
+            }
+        }
+        if self.spec.evaluate_every.duration().is_some() && services.records(Split::ValidationQuery).is_empty() {
+            let problem =
+                "`evaluate_every` asks for evaluation points, but the data have no validation part".to_owned();
+            let remedy = "hold out identities, such as `validation: {identities: 0.1}`, or leave it out".to_owned();
+            return Err(TaskError::Unsuitable { problem, remedy }.into());
         }
         let mut saver = Saver {
             last_time: Instant::now(),
@@ -147,6 +158,10 @@ impl Training<'_> {
             every: self.spec.checkpoint_every.in_steps(steps, self.spec.epochs).max(1.0),
         };
 
+        // Where an evaluation point was interrupted, it comes first.
+        if !self.evaluation_point(task, &services, &mut position, steps)? {
+            return Err(TrainError::Interrupted);
+        }
         while position.epoch < self.spec.epochs {
             let loader = self.loader(&plan, task, &position)?;
             let mut batches = loader.into_iter();
@@ -154,8 +169,8 @@ impl Training<'_> {
                 let clock = self.clock(&position, steps);
                 let loss = self.update(task, &mut optimizer, &mut batches, clock, &mut position, steps)?;
                 let rate = position.images as f64 / (saver.seconds() + f64::EPSILON);
-                shown.step(position.updates as u64, loss, rate);
-                if self.interrupt.requested() {
+                shown.step(clock.step as u64 + 1, loss, rate);
+                if self.interrupt.requested() || !self.evaluation_point(task, &services, &mut position, steps)? {
                     self.save(&checkpoints, &mut position, &plan, task, &optimizer, &mut saver)?;
                     return Err(TrainError::Interrupted);
                 }
@@ -286,6 +301,35 @@ impl Training<'_> {
         position.in_epoch += 1;
         position.updates += 1;
         Ok(loss)
+    }
+
+    /// Evaluates on the validation part if that is due. Returns false if it was interrupted; then it is due
+    /// again after the resume.
+    fn evaluation_point(
+        &self,
+        task: &dyn Task,
+        services: &DataServices,
+        position: &mut Position,
+        steps: usize,
+    ) -> Result<bool, TrainError> {
+        let Some(every) = self.spec.evaluate_every.duration() else { return Ok(true) };
+        let every = every.in_steps(steps, self.spec.epochs).max(1.0);
+        let passed = |updates: usize| (updates as f64 / every).floor();
+        if passed(position.updates) <= passed(position.evaluated) {
+            return Ok(true);
+        }
+        let scores = match evaluation::validate(&task.evaluated(), services) {
+            Err(TaskError::Interrupted) => return Ok(false),
+            scores => scores?,
+        };
+        let (epoch, step, at) = (position.epoch, position.updates, jiff::Timestamp::now().as_microsecond());
+        let record = |(key, value): (MetricKey, f64)| {
+            let metric = format!("{}{}", evaluation::VALIDATION_PREFIX, key.name());
+            value.is_finite().then_some(Recorded { epoch, step, metric, value, at })
+        };
+        position.records.extend(scores.into_iter().flat_map(|scores| scores.metrics).filter_map(record));
+        position.evaluated = position.updates;
+        Ok(true)
     }
 
     fn base_rate(&self) -> f64 {

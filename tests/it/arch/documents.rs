@@ -91,7 +91,6 @@ fn the_recipe_names_the_files_that_it_touches() {
         "objectives/src/spec.rs",
         "objectives/src/task.rs",
         "runner/src/engine/execute.rs",
-        "runner/src/engine/plan.rs",
         "experiments/schema.json",
         "experiments/src/check/mod.rs",
         "tests/golden",

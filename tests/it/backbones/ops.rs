@@ -126,6 +126,22 @@ fn block_can_be_differentiated_twice_over() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn recomputed_blocks_give_the_same_bits() -> Result<()> {
+    let (mut store, id) = block_module(24, 30)?;
+    let x = Var::from_tensor(&normal(31, (3, 17, 24)))?;
+    let drop_path = DropPath { attention: vec![0.0, 1.25, 1.0], mlp: vec![1.25, 0.0, 1.5] };
+    let mut run = |recompute| -> Result<[Vec<u32>; 3]> {
+        store.set_recompute(recompute);
+        let y = block(&x, &store.training(), id, 3, Some(&drop_path))?;
+        let gradients = y.sqr()?.sum_all()?.backward()?;
+        let of = |var: &Tensor| bits(gradients.get(var).expect("a gradient"));
+        Ok([bits(&y), of(&x), of(store.module(id).var())])
+    };
+    assert_eq!(run(false)?, run(true)?);
+    Ok(())
+}
+
 /// A frozen module passes its input's gradient on and asks for none of its own; and the other way round.
 #[test]
 fn operators_give_only_the_gradients_that_are_asked_for() -> Result<()> {

@@ -13,8 +13,11 @@ use super::program::{Lab, children, has_checkpoint};
 
 /// Trainings that take a while and are checkpointed often.
 fn slow() -> String {
-    TINY.replace("epochs: 1, batch: 16", "epochs: 3, batch: 8, checkpoint_every: {steps: 5}")
-        .replace("epochs: 2, batch: 8", "epochs: 8, batch: 8, checkpoint_every: {steps: 5}")
+    TINY.replace(
+        "epochs: 1, batch: 16",
+        "epochs: 3, batch: 8, checkpoint_every: {steps: 5}, evaluate_every: {steps: 7}",
+    )
+    .replace("epochs: 2, batch: 8", "epochs: 8, batch: 8, checkpoint_every: {steps: 5}, evaluate_every: {epochs: 3}")
 }
 
 /// Three points with two seeds each.

@@ -26,7 +26,7 @@ protocol: {supervised: {}}
 ";
 
 /// Overrides, each a variant of its own; an empty one is the spec itself.
-const VARIANTS: [&str; 60] = [
+const VARIANTS: [&str; 63] = [
     "",
     "seeds=[1]",
     "seeds={pretrain: [0], downstream: [1]}",
@@ -70,6 +70,9 @@ const VARIANTS: [&str; 60] = [
     "pretrain.train.optim={sgd: {}}",
     "pretrain.train.clip=1",
     "pretrain.train.checkpoint_every={steps: 7}",
+    "pretrain.train.evaluate_every=never",
+    "pretrain.train.evaluate_every={epochs: 10}",
+    "pretrain.train.recompute=true",
     "protocol=direct",
     "protocol={direct: {evaluation: {normalisation: imagenet}}}",
     "protocol.supervised.train.epochs=60",
@@ -137,7 +140,13 @@ fn the_keys_of_stages_never_change_by_accident() {
     }
 
     // What does not change the numbers does not change a key; everything else changes the last one.
-    let neutral = ["", "pretrain.train.checkpoint_every={steps: 7}", "protocol.supervised.evaluation.batch=32"];
+    let neutral = [
+        "",
+        "pretrain.train.checkpoint_every={steps: 7}",
+        "pretrain.train.evaluate_every=never",
+        "pretrain.train.recompute=true",
+        "protocol.supervised.evaluation.batch=32",
+    ];
     for variant in neutral {
         assert_eq!(all[variant], all[""], "{variant}");
     }
