@@ -18,6 +18,8 @@ pub struct Record {
     pub hidden: Option<f32>,
     /// Whether the picture can be decoded. A corrupt picture keeps its place but is never drawn.
     pub usable: bool,
+    /// What the file system said of the file when the set was opened, in brief; 0 if nobody asked.
+    pub stamp: u64,
 }
 
 /// Role of a part of a data set.

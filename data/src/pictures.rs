@@ -1,10 +1,13 @@
 //! The decoded pictures of one split.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::dataset::{Dataset, Record, Split};
+use crate::datasets::inspect::file_stamp;
 use crate::decode::decode;
 use crate::image::Image;
 use crate::{DataError, Result};
@@ -53,7 +56,8 @@ impl Pictures {
     /// A decoded picture.
     ///
     /// # Errors
-    /// [`DataError::Changed`] if it cannot be read: it was sound when the set was opened.
+    /// [`DataError::Changed`] if it cannot be read, or is another file than when the set was opened and
+    /// every picture was checked.
     ///
     /// # Panics
     /// If the split has no such picture.
@@ -62,9 +66,11 @@ impl Pictures {
         if let Some(image) = slot.get() {
             return Ok(Arc::clone(image));
         }
-        let path = self.root.join(&self.records[index].path);
-        let decoded = match std::fs::read(&path) {
-            Ok(bytes) => decode(&bytes),
+        let record = &self.records[index];
+        let path = self.root.join(&record.path);
+        let decoded = match read(&path, record.stamp) {
+            Ok(Some(bytes)) => decode(&bytes),
+            Ok(None) => Err("size, time of change or inode is another".to_owned()),
             Err(error) => Err(error.to_string()),
         };
         let image = Arc::new(decoded.map_err(|reason| DataError::Changed { reason, path })?);
@@ -80,4 +86,16 @@ impl Pictures {
             self.room.fetch_add(bytes, Ordering::Relaxed);
         }
     }
+}
+
+/// A file's bytes; none if it is not the one that had the stamp. A stamp of 0 is any file's.
+fn read(path: &Path, stamp: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let mut file = File::open(path)?;
+    let facts = file.metadata()?;
+    if stamp != 0 && file_stamp(&facts) != stamp {
+        return Ok(None);
+    }
+    let mut bytes = Vec::with_capacity(facts.len() as usize);
+    file.read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }

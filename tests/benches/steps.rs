@@ -90,6 +90,7 @@ fn workload(name: &str) -> Result<Box<dyn Work>, Failure> {
     Ok(match name {
         "vit_small_train" => Box::new(Classify::new(small.size.dims(), &small, 32)?),
         "vit_small_recompute" => Box::new(Classify::new(small.size.dims(), &small, 32)?.recompute()),
+        "vit_small_products" => Box::new(Products::new(small.size.dims(), 32 * 129)?),
         "vit_tiny_train" => Box::new(Classify::new(six, &tiny, 64)?),
         "vit_small_features" => Box::new(Features::new(&small, 32)?),
         "vit_base_features" => Box::new(Features::new(&VitSpec { size: VitSize::Base, ..small }, 32)?),
@@ -155,6 +156,37 @@ impl Work for Classify {
         self.optimizer.step(&self.store, &grads, &|multiplier| 1e-4 * multiplier)?;
         if !loss.to_scalar::<f32>()?.is_finite() {
             return Err("the loss is no number".into());
+        }
+        Ok(())
+    }
+}
+
+/// The matrix products of one training step's linear layers alone, by the same gemm crate: what a step
+/// would take if it did nothing else.
+struct Products {
+    operands: Vec<(Tensor, Tensor)>,
+    blocks: usize,
+}
+
+impl Products {
+    fn new(dims: VitDims, tokens: usize) -> Result<Self, Failure> {
+        let d = dims.width;
+        let mut operands = Vec::new();
+        for (outputs, inputs) in [(3 * d, d), (d, d), (4 * d, d), (d, 4 * d)] {
+            let matrix = |rows, cols| Tensor::from_vec(noise(rows * cols, rows), (rows, cols), &Device::Cpu);
+            let (x, w, dy) = (matrix(tokens, inputs)?, matrix(outputs, inputs)?, matrix(tokens, outputs)?);
+            operands.extend([(x.clone(), w.t()?), (dy.clone(), w), (dy.t()?, x)]);
+        }
+        Ok(Self { operands, blocks: dims.depth })
+    }
+}
+
+impl Work for Products {
+    fn step(&mut self) -> Result<(), Failure> {
+        for _ in 0..self.blocks {
+            for (a, b) in &self.operands {
+                a.matmul(b)?;
+            }
         }
         Ok(())
     }

@@ -304,17 +304,27 @@ fn erf(x: f32) -> (f32, f32) {
 pub(crate) fn gelu(x: &[f32]) -> Vec<f32> {
     let mut out = vec![0.0; x.len()];
     out.par_chunks_mut(ELEMENTS).zip(x.par_chunks(ELEMENTS)).for_each(|(out, x)| {
-        vectorized(
-            #[inline(always)]
-            || {
-                for (y, &v) in out.iter_mut().zip(x) {
-                    let (e, _) = erf(v * std::f32::consts::FRAC_1_SQRT_2);
-                    *y = 0.5 * v * (1.0 + e);
-                }
-            },
-        );
+        out.copy_from_slice(x);
+        gelu_chunk(out);
     });
     out
+}
+
+/// [`gelu`] where the input is not needed any more.
+pub(crate) fn gelu_in_place(x: &mut [f32]) {
+    x.par_chunks_mut(ELEMENTS).for_each(gelu_chunk);
+}
+
+fn gelu_chunk(x: &mut [f32]) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for v in x {
+                let (e, _) = erf(*v * std::f32::consts::FRAC_1_SQRT_2);
+                *v = 0.5 * *v * (1.0 + e);
+            }
+        },
+    );
 }
 
 /// `dy *= gelu'(x)`.
@@ -334,19 +344,36 @@ pub(crate) fn gelu_backward(x: &[f32], dy: &mut [f32]) {
     });
 }
 
-/// Softmax of each row of `[rows, width]`, in place, on the calling thread.
-pub(crate) fn softmax(x: &mut [f32], width: usize) {
+/// Softmax of each row of `[rows, width]`, in place, on the calling thread; and the logarithm of each
+/// row's sum of exponentials.
+pub(crate) fn softmax(x: &mut [f32], width: usize, log_sums: &mut [f32]) {
     vectorized(
         #[inline(always)]
         || {
-            for row in x.chunks_exact_mut(width) {
+            for (row, log_sum) in x.chunks_exact_mut(width).zip(log_sums) {
                 let max = row.iter().fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m });
                 for value in row.iter_mut() {
                     *value = exp(*value - max);
                 }
-                let scale = 1.0 / sum_of(row, row, |v, _| v);
+                let sum = sum_of(row, row, |v, _| v);
+                *log_sum = max + sum.ln();
+                let scale = 1.0 / sum;
                 for value in row.iter_mut() {
                     *value *= scale;
+                }
+            }
+        },
+    );
+}
+
+/// [`softmax`] of rows whose sums are known, in place, on the calling thread.
+pub(crate) fn softmax_again(x: &mut [f32], width: usize, log_sums: &[f32]) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for (row, log_sum) in x.chunks_exact_mut(width).zip(log_sums) {
+                for value in row {
+                    *value = exp(*value - log_sum);
                 }
             }
         },

@@ -20,7 +20,7 @@ pub fn cross_attention(q: &Tensor, kv: &Tensor, heads: usize) -> error::Result<T
     let (b, n, d) = q.dims3()?;
     let (_b, m, _d2) = kv.dims3()?;
     if q.device().is_cpu() {
-        let op = CrossAttention { heads, probs: Mutex::new(None) };
+        let op = CrossAttention { heads, log_sums: Mutex::new(None) };
         return Ok(q.contiguous()?.apply_op2(&kv.contiguous()?, op)?);
     }
     let dim = d / heads;
@@ -35,7 +35,7 @@ pub fn cross_attention(q: &Tensor, kv: &Tensor, heads: usize) -> error::Result<T
 
 struct CrossAttention {
     heads: usize,
-    probs: Mutex<Option<Vec<f32>>>,
+    log_sums: Mutex<Option<Vec<f32>>>,
 }
 
 impl CrossAttention {
@@ -53,8 +53,8 @@ impl CustomOp2 for CrossAttention {
 
     fn cpu_fwd(&self, q: &CpuStorage, lq: &Layout, kv: &CpuStorage, lkv: &Layout) -> Result<(CpuStorage, Shape)> {
         let ((b, n, d), (_, m, _)) = (lq.shape().dims3()?, lkv.shape().dims3()?);
-        let (out, probs) = self.run(slice(q, lq)?, slice(kv, lkv)?, (b, n, m, d));
-        *self.probs.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(probs);
+        let (out, log_sums) = self.run(slice(q, lq)?, slice(kv, lkv)?, (b, n, m, d));
+        *self.log_sums.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(log_sums);
         Ok((CpuStorage::F32(out), (b, n, d).into()))
     }
 
@@ -62,11 +62,11 @@ impl CustomOp2 for CrossAttention {
         let ((b, n, d), (_, m, _)) = (q.dims3()?, kv.dims3()?);
         let grad = grad.contiguous()?;
         let (qs, kvs) = (values(q)?, values(kv)?);
-        let saved = self.probs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let probs = saved.unwrap_or_else(|| self.run(&qs, &kvs, (b, n, m, d)).1);
+        let saved = self.log_sums.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let log_sums = saved.unwrap_or_else(|| self.run(&qs, &kvs, (b, n, m, d)).1);
         let shape = Heads { samples: b, count: self.heads, dim: d / self.heads };
         let (mut dq, mut dkv) = (vec![0.0; qs.len()], vec![0.0; kvs.len()]);
-        backward_cross(shape, &qs, &kvs, (n, m), &probs, &values(&grad)?, &mut dq, &mut dkv);
+        backward_cross(shape, &qs, &kvs, (n, m), &log_sums, &values(&grad)?, &mut dq, &mut dkv);
         Ok((
             q.track_op().then(|| Tensor::from_vec(dq, q.dims(), q.device())).transpose()?,
             kv.track_op().then(|| Tensor::from_vec(dkv, kv.dims(), kv.device())).transpose()?,

@@ -83,7 +83,14 @@ impl Scan {
             match name.to_str().map(|name| (name, parse(name))) {
                 Some((_, Some((JUNK, _)))) if naming == Naming::Labelled => self.junk += 1,
                 Some((name, Some((pid, camera)))) => {
-                    records.push(Record { path: format!("{folder}/{name}"), pid, camera, hidden: None, usable: true });
+                    records.push(Record {
+                        path: format!("{folder}/{name}"),
+                        pid,
+                        camera,
+                        hidden: None,
+                        usable: true,
+                        stamp: 0,
+                    });
                 }
                 Some((name, None)) => self.unparsable.push(format!("{folder}/{name}")),
                 None => self.unparsable.push(format!("{folder}/{} (not UTF-8)", name.to_string_lossy())),

@@ -4,6 +4,7 @@
 //! as long as no file's path, size, time of change or inode differs.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use crate::spec::Size;
 use crate::{DataError, Result};
 
 /// Raised when the decoder or this file's format changes: everything is then read again.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// First bytes that are hashed into a fingerprint.
 const FINGERPRINT_DOMAIN: &[u8] = b"reid_data fingerprint 1\n";
@@ -35,6 +36,8 @@ pub(crate) struct Inspection {
     pub(crate) size: Option<Size>,
     /// Path and reason of every picture that cannot be decoded.
     pub(crate) corrupt: BTreeMap<String, String>,
+    /// [`file_stamp`] of every file, 0 where there is none, in the splits' order.
+    pub(crate) stamps: Vec<u64>,
     /// What a reader should know.
     pub(crate) note: Option<String>,
 }
@@ -60,14 +63,15 @@ pub(crate) fn inspect(root: &Path, splits: &Splits, settings: &OpenSettings) -> 
             path: root.to_path_buf(),
         })?;
     pool.install(|| {
-        let stamp = stamp(root, &files);
+        let stamps = file_stamps(root, &files);
+        let stamp = stamp(&files, &stamps);
         let memory = memory_path(root, &settings.cache);
         if let Some(known) = recall(&memory, &stamp) {
             let Remembered { fingerprint, size, corrupt, .. } = known;
-            return Ok(Inspection { fingerprint, size, corrupt, note: None });
+            return Ok(Inspection { fingerprint, size, corrupt, stamps, note: None });
         }
         let checked = check_all(root, &files, settings.progress);
-        let mut inspection = summarize(&files, &checked);
+        let mut inspection = summarize(&files, &checked, stamps);
         // A file that could not be read may be readable next time without looking any different.
         if checked.iter().all(|file| file.length.is_some()) {
             let Inspection { fingerprint, size, corrupt, .. } = &inspection;
@@ -82,17 +86,28 @@ pub(crate) fn inspect(root: &Path, splits: &Splits, settings: &OpenSettings) -> 
     })
 }
 
-/// Hash of everything the file system says about the files, without reading them.
-fn stamp(root: &Path, files: &[(Split, &Record)]) -> String {
-    let facts = |(split, record): &(Split, &Record)| {
-        let facts = std::fs::metadata(root.join(&record.path)).ok();
-        let facts = facts.map(|m| (m.size(), m.mtime(), m.mtime_nsec(), m.ino(), m.is_file()));
-        format!("{}\n{}\n{:?}\n{facts:?}\n", split.name(), record.path, record.hidden.map(f32::to_bits))
+/// What the file system says about a file, in brief: another size, time of change or inode is another stamp.
+/// Never 0.
+pub(crate) fn file_stamp(facts: &Metadata) -> u64 {
+    let facts = format!("{:?}", (facts.size(), facts.mtime(), facts.mtime_nsec(), facts.ino(), facts.is_file()));
+    let hash = blake3::hash(facts.as_bytes());
+    hash.as_bytes()[..8].iter().fold(0, |bits, &byte| bits << 8 | u64::from(byte)).max(1)
+}
+
+/// Stamps of all files, 0 where there is none, in their order.
+fn file_stamps(root: &Path, files: &[(Split, &Record)]) -> Vec<u64> {
+    let stamp = |(_, record): &(Split, &Record)| {
+        std::fs::metadata(root.join(&record.path)).map_or(0, |facts| file_stamp(&facts))
     };
-    let facts: Vec<String> = files.par_iter().map(facts).collect();
+    files.par_iter().map(stamp).collect()
+}
+
+/// Hash of everything the file system says about the files, without reading them.
+fn stamp(files: &[(Split, &Record)], stamps: &[u64]) -> String {
     let mut hasher = blake3::Hasher::new();
-    for fact in facts {
-        hasher.update(fact.as_bytes());
+    for ((split, record), stamp) in files.iter().zip(stamps) {
+        let hidden = record.hidden.map(f32::to_bits);
+        hasher.update(format!("{}\n{}\n{hidden:?}\n{stamp}\n", split.name(), record.path).as_bytes());
     }
     hasher.finalize().to_hex().to_string()
 }
@@ -131,7 +146,7 @@ fn check_one(path: &Path) -> Checked {
     }
 }
 
-fn summarize(files: &[(Split, &Record)], checked: &[Checked]) -> Inspection {
+fn summarize(files: &[(Split, &Record)], checked: &[Checked], stamps: Vec<u64>) -> Inspection {
     let mut hasher = blake3::Hasher::new();
     hasher.update(FINGERPRINT_DOMAIN);
     let mut corrupt = BTreeMap::new();
@@ -149,7 +164,7 @@ fn summarize(files: &[(Split, &Record)], checked: &[Checked]) -> Inspection {
         }
     }
     let size = checked.iter().find_map(|file| file.outcome.as_ref().ok().copied());
-    Inspection { fingerprint: hasher.finalize().to_hex().to_string(), size, corrupt, note: None }
+    Inspection { fingerprint: hasher.finalize().to_hex().to_string(), size, corrupt, stamps, note: None }
 }
 
 /// Where the check of a root is remembered.

@@ -3,7 +3,7 @@
 mod check;
 mod folder;
 mod holdout;
-mod inspect;
+pub(crate) mod inspect;
 mod market1501;
 mod synthetic;
 
@@ -56,6 +56,9 @@ pub fn open(spec: &DataSpec, settings: &OpenSettings) -> Result<Dataset> {
     let Found { name, root, synthetic, mut splits, mut notes } = found;
     let inspection = inspect::inspect(&root, &splits, settings)?;
     notes.extend(inspection.note);
+    for (record, stamp) in splits.values_mut().flatten().zip(inspection.stamps) {
+        record.stamp = stamp;
+    }
     if !inspection.corrupt.is_empty() {
         if settings.on_corrupt == OnCorrupt::Error {
             return Err(corrupt(&inspection.corrupt));

@@ -15,6 +15,7 @@ use reid_objectives::protocols::model::{EncoderModel, NeckModel};
 use reid_objectives::protocols::supervised::Supervised;
 use reid_objectives::spec::{ObjectiveSpec, ProtocolSpec};
 use reid_objectives::task::{Embed, Task};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::plan::{StageDef, StageKind, evaluation_normalisation, evaluation_spec, pretrain_split, vit_spec};
@@ -28,6 +29,7 @@ use crate::progress::Progress;
 use crate::provenance::{Host, ProgramInfo, Source, host_info, program};
 use crate::signals::Interrupt;
 use crate::store::atomic::write_atomic;
+use crate::store::checkpoints::CheckpointStore;
 use crate::store::{Claim, GIVEN_BACK, Lease, StageDir, StageManifest, Store, Waiting};
 
 /// Encoder weights of a pre-training.
@@ -38,6 +40,10 @@ const MODEL_FILE: &str = "model.safetensors";
 const POLL: Duration = Duration::from_millis(500);
 /// A failed run is tried once more by a later invocation.
 const MOST_ATTEMPTS: i64 = 2;
+
+/// Processes that may die at a stage without getting further; then other runs go first, and one more death fails
+/// the run.
+const MOST_DEATHS: u32 = 2;
 
 /// What execution needs besides the plan.
 pub struct Engine {
@@ -227,10 +233,19 @@ impl Engine {
                 self.progress.line(format_args!("{}: {notice}", stage.label));
             }
         }
-        if lease.notices().iter().any(|notice| !notice.ends_with(GIVEN_BACK)) && count_death(&lease)? > 1 && !wait {
-            let text = "processes have died at it more than once, perhaps for lack of memory; other runs go first";
-            self.progress.warn(format_args!("{}: {text}", stage.label));
-            return Err(StageFailure::Later);
+        if lease.notices().iter().any(|notice| !notice.ends_with(GIVEN_BACK)) {
+            let deaths = Deaths::count(&lease)?;
+            if deaths > MOST_DEATHS {
+                // Counted anew when a later invocation tries the failed run once more.
+                Deaths::default().write(&lease)?;
+                let reason = format!("{deaths} processes have died at it, perhaps for lack of memory");
+                return Err(StageFailure::Run { stage: stage.label.clone(), reason });
+            }
+            if deaths == MOST_DEATHS && !wait {
+                let text = "processes have died at it more than once, perhaps for lack of memory; other runs go first";
+                self.progress.warn(format_args!("{}: {text}", stage.label));
+                return Err(StageFailure::Later);
+            }
         }
         self.log.info(&format!("{}: begun, key {}", stage.label, stage.key));
         let (started, began) = (crate::log::now_utc(), Instant::now());
@@ -418,16 +433,33 @@ fn read_weights(path: &Path) -> Result<BTreeMap<String, candle_core::Tensor>, Tr
     Ok(weights::read(path).map_err(reid_objectives::TaskError::from)?)
 }
 
-/// Name of the file, in the folder of unfinished work, with the number of processes that died at it.
-const DEATHS_FILE: &str = "deaths";
+/// Processes that died at a stage one after the other without getting further.
+#[derive(Default, Serialize, Deserialize)]
+struct Deaths {
+    count: u32,
+    /// Step of the newest checkpoint at the last death.
+    step: Option<u64>,
+}
 
-/// Notes that the attempt before this one did not end in order, and returns how many have not.
-fn count_death(lease: &Lease) -> Result<u32, RunError> {
-    let path = lease.dir().join(DEATHS_FILE);
-    let known = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    let deaths = u32::saturating_add(known, 1);
-    write_atomic(&path, deaths.to_string().as_bytes())?;
-    Ok(deaths)
+impl Deaths {
+    /// Name of the file in the folder of unfinished work.
+    const FILE: &str = "deaths.json";
+
+    /// Notes that the attempt before this one did not end in order. One that has left a new checkpoint got
+    /// further than its forerunners, so what ended them is not what ended it.
+    fn count(lease: &Lease) -> Result<u32, RunError> {
+        let known = std::fs::read(lease.dir().join(Self::FILE)).ok();
+        let known: Self = known.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+        let step = CheckpointStore::open(lease.dir())?.newest()?;
+        let count = if step > known.step { 1 } else { known.count.saturating_add(1) };
+        Self { count, step }.write(lease)?;
+        Ok(count)
+    }
+
+    fn write(&self, lease: &Lease) -> Result<(), RunError> {
+        let json = serde_json::to_vec(self).map_err(|error| RunError::Unexpected(error.to_string()))?;
+        Ok(write_atomic(&lease.dir().join(Self::FILE), &json)?)
+    }
 }
 
 /// A panic as the reason of a failed run.

@@ -134,6 +134,14 @@ impl CheckpointStore {
         sync_dir(&self.folder)
     }
 
+    /// Step of the newest checkpoint, sound or not.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn newest(&self) -> Result<Option<u64>> {
+        Ok(self.steps()?.pop())
+    }
+
     /// Steps of the checkpoints, in ascending order.
     fn steps(&self) -> Result<Vec<u64>> {
         let failed = || io_error("reading the checkpoints", &self.folder);

@@ -37,7 +37,7 @@ fn rows(frame: LazyFrame) -> DataFrame {
 struct Left {
     table: String,
     artefacts: BTreeMap<String, Vec<u8>>,
-    ids: Vec<(String, i64)>,
+    ids: Vec<String>,
     steps: DataFrame,
     queries: DataFrame,
 }
@@ -48,7 +48,7 @@ impl Left {
         Self {
             table: table.to_owned(),
             artefacts: lab.artefacts("runs"),
-            ids: lab.rows("runs").into_iter().map(|row| (row.run_id, row.attempts)).collect(),
+            ids: lab.rows("runs").into_iter().map(|row| row.run_id).collect(),
             steps: rows(frames.metrics().expect("step metrics")),
             queries: rows(frames.queries().expect("queries")),
         }
@@ -133,6 +133,16 @@ fn a_stage_that_ends_processes_lets_the_other_runs_go_first() {
         running.wait_for("pretrain person_mae s0: started");
         running.kill();
     }
+    // Once more, when nothing else is left to do: the run has failed, and is tried again by the next invocation.
+    let other = Lab::with("tiny.yaml", &format!("{spec}sweep: {{list: [{list}]}}\n"));
+    for _ in 0..3 {
+        let mut running = other.start(&["tiny.yaml"]);
+        running.wait_for("pretrain person_mae s0: started");
+        running.kill();
+    }
+    other.run(&["tiny.yaml"]).assert_error(100, &["pretrain person_mae s0 failed: 3 processes have died at it"]);
+    other.done(&["tiny.yaml"]);
+
     let last = lab.done(&["tiny.yaml"]);
     let place = |text: &str| last.err.find(text).unwrap_or_else(|| panic!("no {text:?} in:\n{}", last.err));
     assert!(place("processes have died at it more than once") < place("train none s0: started"));

@@ -126,21 +126,25 @@ fn a_loader_that_is_dropped_stops() {
 #[test]
 fn a_picture_that_vanishes_or_changes_is_named() {
     for workers in [0, 2] {
-        for vanished in [true, false] {
+        for how in ["vanished", "broken", "another"] {
             let setup = Setup::new();
             // The third batch cannot be made; the two before it can.
             let record = &setup.dataset.split(Split::Train)[setup.plan.draws[11].image as usize];
             let path = setup.market.root().join(&record.path);
-            if vanished {
-                std::fs::remove_file(&path).expect("removed");
-            } else {
-                setup.market.write(&record.path, b"something else");
+            match how {
+                "vanished" => std::fs::remove_file(&path).expect("removed"),
+                "broken" => setup.market.write(&record.path, b"something else"),
+                _ => {
+                    let other = &setup.dataset.split(Split::Train)[setup.plan.draws[0].image as usize];
+                    let bytes = std::fs::read(setup.market.root().join(&other.path)).expect("a picture");
+                    setup.market.write(&record.path, &bytes);
+                }
             }
             let mut loader = setup.loader(0, LoaderSettings { workers, ..SETTINGS });
             for _ in 0..2 {
                 loader.next().expect("a batch").expect("a sound batch");
             }
-            let error = loader.next().expect("an outcome").expect_err("a picture is gone");
+            let error = loader.next().expect("an outcome").expect_err("a picture is not what it was");
             assert!(matches!(&error, DataError::Changed { path: named, .. } if *named == path), "{error}");
             assert!(loader.next().is_none(), "the loader ends after an error");
         }

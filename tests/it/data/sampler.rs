@@ -8,7 +8,8 @@ use reid_data::dataset::Record;
 use reid_data::sampler::{PkSettings, pk, pk_labels, sequential, shuffle};
 
 fn records(identities: &[(i64, bool)]) -> Vec<Record> {
-    let record = |&(pid, usable): &(i64, bool)| Record { path: String::new(), pid, camera: 0, hidden: None, usable };
+    let record =
+        |&(pid, usable): &(i64, bool)| Record { path: String::new(), pid, camera: 0, hidden: None, usable, stamp: 0 };
     identities.iter().map(record).collect()
 }
 
