@@ -172,13 +172,25 @@ impl BlockLayout {
     }
 }
 
-/// What the backward pass needs and would be dear to compute again. The attention and what is added of
-/// it are cheap, so they are: a third less memory for a twentieth more time.
+/// Bytes of what a small block keeps of its forward pass; a larger one computes the cheaper half of it again.
+const KEPT_WHOLE: usize = 16 << 20;
+
+/// What the backward pass needs and would be dear to compute again, and, of a small block, all else that it
+/// needs. Computed again or kept, the bits are the same. For a large block the memory counts (a fifth less of
+/// it in a ViT-S at batch 32), for a small one the time (a tenth of a step of a micro ViT).
 struct Saved {
     norm1: Moments,
     qkv: Vec<f32>,
+    attention: Option<Attention>,
     norm2: Moments,
     hidden: Vec<f32>,
+}
+
+/// The attention and what it is added to.
+struct Attention {
+    mixed: Vec<f32>,
+    log_sums: Vec<f32>,
+    y: Vec<f32>,
 }
 
 struct Block {
@@ -199,14 +211,14 @@ impl Block {
         let BlockLayout { width: d, hidden, .. } = self.layout;
         let w = self.layout.split(params);
         let (norm1, qkv) = self.projections(x, &w);
-        let (mixed, _) = self.attend(&qkv, b, n);
-        let y = self.mix(x, &mixed, &w);
-        drop(mixed);
-        let (norm2, pre) = self.expand(&y, &w);
+        let attention = self.attention(x, &qkv, &w, (b, n));
+        let (norm2, pre) = self.expand(&attention.y, &w);
         let mut z = linear_forward(&gelu(&pre), w.fc2.0, Some(w.fc2.1), hidden, d);
         self.scale(&mut z, |drop| &drop.mlp);
-        add(&mut z, &y);
-        (z, Saved { norm1, qkv, norm2, hidden: pre })
+        add(&mut z, &attention.y);
+        let bytes = size_of::<f32>() * (qkv.len() + pre.len() + 2 * x.len());
+        let attention = (bytes <= KEPT_WHOLE).then_some(attention);
+        (z, Saved { norm1, qkv, attention, norm2, hidden: pre })
     }
 
     /// The output of [`Self::forward`], bit by bit, in as little memory as it takes.
@@ -232,6 +244,12 @@ impl Block {
         let stats = moments(x, d, LAYER_NORM_EPS as f32);
         let normed = normalise(x, &stats, w.norm1.0, w.norm1.1);
         (stats, linear_forward(&normed, w.qkv.0, Some(w.qkv.1), d, 3 * d))
+    }
+
+    fn attention(&self, x: &[f32], qkv: &[f32], w: &Weights, (b, n): (usize, usize)) -> Attention {
+        let (mixed, log_sums) = self.attend(qkv, b, n);
+        let y = self.mix(x, &mixed, w);
+        Attention { mixed, log_sums, y }
     }
 
     /// Mixed values and logarithms of the softmaxes' sums.
@@ -271,8 +289,14 @@ impl Block {
         let mut grads = vec![0.0; params.len()];
         let [n1w, n1b, qkvw, qkvb, projw, projb, n2w, n2b, fc1w, fc1b, fc2w, fc2b] = self.layout.split_mut(&mut grads);
 
-        let (mixed, log_sums) = self.attend(&saved.qkv, b, n);
-        let y = self.mix(x, &mixed, &w);
+        let again;
+        let Attention { mixed, log_sums, y } = match &saved.attention {
+            Some(kept) => kept,
+            None => {
+                again = self.attention(x, &saved.qkv, &w, (b, n));
+                &again
+            }
+        };
 
         // MLP branch.
         let mut branch = dz.to_vec();
@@ -280,7 +304,7 @@ impl Block {
         backward_params(&gelu(&saved.hidden), &branch, fc2w, Some(fc2b), hidden, d);
         let mut dhidden = backward_input(&branch, w.fc2.0, hidden, d);
         gelu_backward(&saved.hidden, &mut dhidden);
-        let normed = normalise(&y, &saved.norm2, w.norm2.0, w.norm2.1);
+        let normed = normalise(y, &saved.norm2, w.norm2.0, w.norm2.1);
         backward_params(&normed, &dhidden, fc1w, Some(fc1b), d, hidden);
         let dnormed = backward_input(&dhidden, w.fc1.0, d, hidden);
         let mut dy = dz.to_vec();
@@ -289,10 +313,10 @@ impl Block {
         // Attention branch.
         branch.copy_from_slice(&dy);
         self.scale(&mut branch, |drop| &drop.attention);
-        backward_params(&mixed, &branch, projw, Some(projb), d, d);
+        backward_params(mixed, &branch, projw, Some(projb), d, d);
         let dmixed = backward_input(&branch, w.proj.0, d, d);
         let mut dqkv = vec![0.0; saved.qkv.len()];
-        backward_packed(self.layout.head_shape(b), &saved.qkv, n, &log_sums, &dmixed, &mut dqkv);
+        backward_packed(self.layout.head_shape(b), &saved.qkv, n, log_sums, &dmixed, &mut dqkv);
         let normed = normalise(x, &saved.norm1, w.norm1.0, w.norm1.1);
         backward_params(&normed, &dqkv, qkvw, Some(qkvb), d, 3 * d);
         let dnormed = backward_input(&dqkv, w.qkv.0, d, 3 * d);

@@ -92,6 +92,21 @@ fn block_equals_composed_operations() -> Result<()> {
     Ok(())
 }
 
+/// Large enough that the attention is computed again in the backward pass.
+#[test]
+fn large_blocks_equal_composed_operations() -> Result<()> {
+    let (store, id) = block_module(192, 32)?;
+    let x = Var::from_tensor(&normal(33, (24, 129, 192)))?;
+    let entries = &store.module(id).entries;
+    compare(
+        "large block",
+        &[(&x, &[]), (store.module(id).var(), entries)],
+        DType::F64,
+        || block(&x, &store.training(), id, 3, None),
+        |twins| block_composed(&twins[0], &twins[1], entries, 3, None),
+    )
+}
+
 /// Each branch of each sample dropped, kept or scaled on its own.
 #[test]
 fn block_drops_paths_as_composed_operations_do() -> Result<()> {
