@@ -280,7 +280,7 @@ impl Block {
         &self,
         x: &[f32],
         params: &[f32],
-        saved: &Saved,
+        saved: Saved,
         dz: &[f32],
         (b, n): (usize, usize),
     ) -> (Vec<f32>, Vec<f32>) {
@@ -289,14 +289,8 @@ impl Block {
         let mut grads = vec![0.0; params.len()];
         let [n1w, n1b, qkvw, qkvb, projw, projb, n2w, n2b, fc1w, fc1b, fc2w, fc2b] = self.layout.split_mut(&mut grads);
 
-        let again;
-        let Attention { mixed, log_sums, y } = match &saved.attention {
-            Some(kept) => kept,
-            None => {
-                again = self.attention(x, &saved.qkv, &w, (b, n));
-                &again
-            }
-        };
+        let kept = saved.attention;
+        let Attention { mixed, log_sums, y } = kept.unwrap_or_else(|| self.attention(x, &saved.qkv, &w, (b, n)));
 
         // MLP branch.
         let mut branch = dz.to_vec();
@@ -304,7 +298,7 @@ impl Block {
         backward_params(&gelu(&saved.hidden), &branch, fc2w, Some(fc2b), hidden, d);
         let mut dhidden = backward_input(&branch, w.fc2.0, hidden, d);
         gelu_backward(&saved.hidden, &mut dhidden);
-        let normed = normalise(y, &saved.norm2, w.norm2.0, w.norm2.1);
+        let normed = normalise(&y, &saved.norm2, w.norm2.0, w.norm2.1);
         backward_params(&normed, &dhidden, fc1w, Some(fc1b), d, hidden);
         let dnormed = backward_input(&dhidden, w.fc1.0, d, hidden);
         let mut dy = dz.to_vec();
@@ -313,10 +307,10 @@ impl Block {
         // Attention branch.
         branch.copy_from_slice(&dy);
         self.scale(&mut branch, |drop| &drop.attention);
-        backward_params(mixed, &branch, projw, Some(projb), d, d);
+        backward_params(&mixed, &branch, projw, Some(projb), d, d);
         let dmixed = backward_input(&branch, w.proj.0, d, d);
         let mut dqkv = vec![0.0; saved.qkv.len()];
-        backward_packed(self.layout.head_shape(b), &saved.qkv, n, log_sums, &dmixed, &mut dqkv);
+        backward_packed(self.layout.head_shape(b), &saved.qkv, n, &log_sums, &dmixed, &mut dqkv);
         let normed = normalise(x, &saved.norm1, w.norm1.0, w.norm1.1);
         backward_params(&normed, &dqkv, qkvw, Some(qkvb), d, 3 * d);
         let dnormed = backward_input(&dqkv, w.qkv.0, d, 3 * d);
@@ -352,7 +346,7 @@ impl CustomOp2 for Block {
         // backward pass through the same graph computes it again.
         let saved = self.saved.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let saved = saved.unwrap_or_else(|| self.forward(&xs, &params, b, n).1);
-        let (dx, dp) = self.backward(&xs, &params, &saved, &values(&dz)?, (b, n));
+        let (dx, dp) = self.backward(&xs, &params, saved, &values(&dz)?, (b, n));
         Ok((
             x.track_op().then(|| Tensor::from_vec(dx, x.dims(), x.device())).transpose()?,
             p.track_op().then(|| Tensor::from_vec(dp, p.dims(), p.device())).transpose()?,
