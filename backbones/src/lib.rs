@@ -23,5 +23,5 @@ pub use kernels::{
     InstructionSet, KeepLarge, instruction_set, quiet_candle, release_memory, use_instruction_set, use_threads,
 };
 pub use ops::{DropPath, Keep};
-pub use params::{Gradients, ModuleId, ParamStore, Params};
+pub use params::{Compute, Gradients, ModuleId, ParamStore, Params};
 pub use vit::Vit;

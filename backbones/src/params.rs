@@ -12,6 +12,7 @@ use candle_core::{Device, Tensor, Var};
 
 use crate::error::{BackboneError, Result};
 use crate::init::{Init, InitSource};
+use crate::spec::Precision;
 
 /// Role of a parameter; decides weight decay and bias rates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +104,17 @@ pub struct ParamStore {
     modules: Vec<Module>,
     index: BTreeMap<String, (usize, usize)>,
     device: Device,
-    recompute: bool,
+    compute: Compute,
+}
+
+/// How forward and backward passes through a store are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compute {
+    /// Number format of matrix products.
+    pub precision: Precision,
+    /// Transformer blocks keep only their input, and compute the rest once more in the backward pass (Chen
+    /// et al., arXiv 1604.06174). Changes memory and time, no number.
+    pub recompute: bool,
 }
 
 /// Gradients of a store: one flat tensor per module, same order and layout. Changed in place, so they
@@ -117,7 +128,7 @@ pub struct Gradients {
 impl ParamStore {
     /// An empty store.
     pub fn new(device: &Device) -> Self {
-        Self { modules: Vec::new(), index: BTreeMap::new(), device: device.clone(), recompute: false }
+        Self { modules: Vec::new(), index: BTreeMap::new(), device: device.clone(), compute: Compute::default() }
     }
 
     /// Where the buffers live.
@@ -125,10 +136,9 @@ impl ParamStore {
         &self.device
     }
 
-    /// Whether transformer blocks of later forward passes keep only their input, and compute the rest once
-    /// more in the backward pass (Chen et al., arXiv 1604.06174). Changes memory and time, no number.
-    pub fn set_recompute(&mut self, recompute: bool) {
-        self.recompute = recompute;
+    /// How later forward passes are computed.
+    pub fn set_compute(&mut self, compute: Compute) {
+        self.compute = compute;
     }
 
     /// Adds a module with initial values keyed by each parameter's full name.
@@ -306,9 +316,14 @@ impl Params<'_> {
         self.tracked
     }
 
-    /// Whether blocks are to be computed again in the backward pass.
-    pub fn recompute(&self) -> bool {
-        self.store.recompute
+    /// How passes are computed.
+    pub fn compute(&self) -> Compute {
+        self.store.compute
+    }
+
+    /// Number format of matrix products.
+    pub fn precision(&self) -> Precision {
+        self.store.compute.precision
     }
 
     /// A module's buffer, `[len]`.

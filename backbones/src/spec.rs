@@ -86,3 +86,16 @@ pub enum Positions {
     /// Fixed two-dimensional sine and cosine in MAE's layout; the class token's row is zero.
     SinCos,
 }
+
+/// Arithmetic of training and evaluation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32-bit floats everywhere.
+    #[default]
+    F32,
+    /// Matrix products in bfloat16; parameters, residual sums, norms, softmaxes and losses stay in 32 bits
+    /// (mixed precision after Micikevicius et al., arXiv 1710.03740, which bfloat16's range spares loss
+    /// scaling). For GPUs; on a CPU it runs, slower than `f32`.
+    Bf16,
+}

@@ -18,6 +18,8 @@ pub struct Pictures {
     root: PathBuf,
     records: Vec<Record>,
     decoded: Vec<OnceLock<Arc<Image>>>,
+    /// Bytes that may be kept.
+    capacity: usize,
     /// Bytes that may still be kept.
     room: AtomicUsize,
 }
@@ -27,12 +29,23 @@ impl Pictures {
     pub fn new(dataset: &Dataset, split: Split, cache_bytes: usize) -> Self {
         let records = dataset.split(split).to_vec();
         let decoded = records.iter().map(|_| OnceLock::new()).collect();
-        Self { root: dataset.root.clone(), records, decoded, room: AtomicUsize::new(cache_bytes) }
+        Self {
+            root: dataset.root.clone(),
+            records,
+            decoded,
+            capacity: cache_bytes,
+            room: AtomicUsize::new(cache_bytes),
+        }
     }
 
     /// Folder that the records' paths start from.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Bytes of the decoded pictures that are kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.capacity - self.room.load(Ordering::Relaxed)
     }
 
     /// Pictures in the split, unusable ones included.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use figment::Figment;
 use figment::providers::Serialized;
@@ -31,7 +32,7 @@ pub struct Settings {
     pub threads: usize,
     /// Threads that load pictures while others compute; 0 loads in between.
     pub workers: usize,
-    /// Where tensors live: `cpu`.
+    /// Where tensors live: `cpu`, `cuda:N` or `metal`; see [`DeviceName`].
     pub device: String,
     /// Instructions that the kernels use: `best`, or the name of a set.
     pub isa: String,
@@ -47,6 +48,32 @@ impl Settings {
             workers: 1,
             device: "cpu".to_owned(),
             isa: BEST_ISA.to_owned(),
+        }
+    }
+}
+
+/// Where tensors live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceName {
+    /// The processor.
+    Cpu,
+    /// The NVIDIA GPU of that number.
+    Cuda(usize),
+    /// Apple's GPU.
+    Metal,
+}
+
+impl FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let unknown = || format!("there is no device `{name}`; use `cpu`, `cuda:N` such as `cuda:0`, or `metal`");
+        match name.split_once(':') {
+            None if name == "cpu" => Ok(Self::Cpu),
+            None if name == "metal" => Ok(Self::Metal),
+            None if name == "cuda" => Ok(Self::Cuda(0)),
+            Some(("cuda", number)) => number.parse().map(Self::Cuda).map_err(|_e| unknown()),
+            _ => Err(unknown()),
         }
     }
 }
@@ -104,9 +131,7 @@ pub fn settings(
         .merge(Serialized::defaults(from_environment(environment)?))
         .merge(Serialized::defaults(command_line));
     let settings: Settings = merged.extract().map_err(|e| format!("machine settings: {e}"))?;
-    if settings.device != "cpu" {
-        return Err(format!("device `{}` is not in this build; use `cpu`", settings.device));
-    }
+    let _: DeviceName = settings.device.parse()?;
     let sets = InstructionSet::available();
     if settings.isa != BEST_ISA && !sets.iter().any(|set| set.name() == settings.isa) {
         let names: Vec<&str> = sets.iter().map(|set| set.name()).collect();

@@ -1,6 +1,6 @@
 //! The resolved experiment: one run's science, nothing optional.
 
-use reid_backbones::spec::BackboneSpec;
+use reid_backbones::spec::{BackboneSpec, Precision};
 use reid_data::spec::{DataSpec, OnCorrupt, ValidationSpec};
 use reid_objectives::spec::{ObjectiveSpec, ProtocolSpec, TrainSpec};
 use schemars::JsonSchema;
@@ -54,15 +54,6 @@ pub enum PretrainData {
     Same,
     /// Another data set.
     Other(DataSpec),
-}
-
-/// Arithmetic of training and evaluation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// 32-bit floats everywhere.
-    #[default]
-    F32,
 }
 
 /// Seeds of a run. They never change the data or its splits.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use reid_backbones::ParamStore;
+use reid_backbones::{Compute, ParamStore};
 use reid_data::dataset::{Record, Split};
 use reid_data::plan::EpochPlan;
 use reid_data::views::{ViewBatch, ViewPlan};
@@ -120,8 +120,8 @@ pub trait Task {
     /// If candle refuses.
     fn after_step(&mut self, outputs: &[StepOutput], clock: Clock) -> Result<()>;
 
-    /// Whether blocks keep only their input for the backward pass: less memory, more time, the same numbers.
-    fn set_recompute(&mut self, recompute: bool);
+    /// How the models' passes are computed.
+    fn set_compute(&mut self, compute: Compute);
 
     /// The model as it stands, for evaluation points.
     fn evaluated(&self) -> Evaluated<'_>;

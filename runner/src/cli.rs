@@ -102,6 +102,9 @@ pub struct PlanArgs {
     /// Every stage on a line of its own.
     #[arg(long)]
     pub stages: bool,
+    /// Run a few steps of every kind of work whose cost is not known yet, and remember what they cost.
+    #[arg(long)]
+    pub calibrate: bool,
 }
 
 /// Arguments of `table`.
@@ -208,6 +211,9 @@ pub struct Machine {
     /// Threads that load pictures [default: 1; env: `REID_RUN_WORKERS`].
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
+    /// Where tensors live: `cpu`, `cuda:N` or `metal` [default: cpu; env: `REID_RUN_DEVICE`].
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
     /// Warnings and results only.
     #[arg(short, long)]
     pub quiet: bool,
@@ -222,7 +228,7 @@ pub struct Machine {
 impl Common {
     /// The settings that the command line gives.
     pub fn settings(&self) -> PartialSettings {
-        let Machine { cache, threads, workers, .. } = self.machine.clone();
-        PartialSettings { out: self.out.clone(), cache, threads, workers, device: None, isa: None }
+        let Machine { cache, threads, workers, device, .. } = self.machine.clone();
+        PartialSettings { out: self.out.clone(), cache, threads, workers, device, isa: None }
     }
 }

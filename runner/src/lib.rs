@@ -10,6 +10,7 @@ pub mod commands;
 pub mod engine;
 pub mod exit;
 pub mod log;
+pub mod memory;
 pub mod progress;
 pub mod provenance;
 pub mod signals;

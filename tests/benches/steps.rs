@@ -16,7 +16,7 @@ use reid_backbones::optim::Optimizer;
 use reid_backbones::optim::spec::{AdamwSpec, OptimSpec};
 use reid_backbones::spec::{VitDims, VitSize, VitSpec};
 use reid_backbones::vit::linear_defs;
-use reid_backbones::{Encoder, Input, Keep, ModuleId, ParamStore, Vit, init, ops};
+use reid_backbones::{Compute, Encoder, Input, Keep, ModuleId, ParamStore, Vit, init, ops};
 use reid_data::spec::Size;
 use reid_data::views::{ViewBatch, ViewGroup, Window};
 use reid_objectives::math::schedule::RunLength;
@@ -142,7 +142,7 @@ impl Classify {
 
 impl Classify {
     fn recompute(mut self) -> Self {
-        self.store.set_recompute(true);
+        self.store.set_compute(Compute { recompute: true, ..Compute::default() });
         self
     }
 }

@@ -4,10 +4,12 @@ use std::sync::Mutex;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor};
 
-use super::host::{slice, values};
+use super::composed::product;
+use super::host::{is_fused, slice, values};
 use crate::error;
 use crate::kernels::attention::{Heads, Packed, backward_cross, forward};
 use crate::kernels::rows;
+use crate::spec::Precision;
 
 /// Attention of queries to packed keys and values; scale `(d / h)^-0.5`.
 ///
@@ -16,10 +18,10 @@ use crate::kernels::rows;
 ///
 /// # Errors
 /// If shapes do not fit, or candle refuses.
-pub fn cross_attention(q: &Tensor, kv: &Tensor, heads: usize) -> error::Result<Tensor> {
+pub fn cross_attention(q: &Tensor, kv: &Tensor, heads: usize, precision: Precision) -> error::Result<Tensor> {
     let (b, n, d) = q.dims3()?;
     let (_b, m, _d2) = kv.dims3()?;
-    if q.device().is_cpu() {
+    if is_fused(q) && precision == Precision::F32 {
         let op = CrossAttention { heads, log_sums: Mutex::new(None) };
         return Ok(q.contiguous()?.apply_op2(&kv.contiguous()?, op)?);
     }
@@ -28,8 +30,8 @@ pub fn cross_attention(q: &Tensor, kv: &Tensor, heads: usize) -> error::Result<T
     let kv = kv.reshape((b, m, 2, heads, dim))?.permute((2, 0, 3, 1, 4))?; // [2, b, h, m, d/h]
     let k = kv.narrow(0, 0, 1)?.squeeze(0)?.transpose(2, 3)?.contiguous()?;
     let v = kv.narrow(0, 1, 1)?.squeeze(0)?.contiguous()?;
-    let logits = (q.matmul(&k)? * (1.0 / (dim as f64).sqrt()))?;
-    let mixed = candle_nn::ops::softmax(&logits, D::Minus1)?.matmul(&v)?; // [b, h, n, d/h]
+    let logits = (product(&q, &k, precision)? * (1.0 / (dim as f64).sqrt()))?;
+    let mixed = product(&candle_nn::ops::softmax(&logits, D::Minus1)?, &v, precision)?; // [b, h, n, d/h]
     Ok(mixed.transpose(1, 2)?.reshape((b, n, d))?)
 }
 
@@ -82,7 +84,7 @@ impl CustomOp2 for CrossAttention {
 /// # Errors
 /// If shapes do not fit, or candle refuses.
 pub fn gelu(x: &Tensor) -> error::Result<Tensor> {
-    Ok(if x.device().is_cpu() { x.contiguous()?.apply_op1(Gelu)? } else { x.gelu_erf()? })
+    Ok(if is_fused(x) { x.contiguous()?.apply_op1(Gelu)? } else { x.gelu_erf()? })
 }
 
 struct Gelu;

@@ -8,7 +8,8 @@ use std::sync::Mutex;
 
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
 
-use super::host::{slice, values};
+use super::composed::{product, recomputed};
+use super::host::{is_fused, slice, values};
 use super::layer_norm::{LAYER_NORM_EPS, standardise_composed};
 use super::linear::{backward_input, backward_params, forward as linear_forward};
 use crate::error;
@@ -17,6 +18,7 @@ use crate::kernels::rows::{
     Moments, NormGrads, add, gelu, gelu_backward, gelu_in_place, moments, normalise, normalise_backward, scale_samples,
 };
 use crate::params::{Entry, ModuleId, Params, view};
+use crate::spec::Precision;
 
 /// Stochastic depth of one block: a factor per sample for each of the two branches, 0 or
 /// 1 / keep probability.
@@ -46,17 +48,24 @@ pub fn block(
     let (_b, _n, d) = x.dims3()?;
     let entries = params.entries(id);
     let buffer = params.buffer(id);
-    if x.device().is_cpu() {
+    let compute = params.compute();
+    if is_fused(x) && compute.precision == Precision::F32 {
         let layout = BlockLayout { width: d, hidden: entries[8].shape[0], heads };
-        let keep = (params.tracked() || x.track_op()) && !params.recompute();
+        let keep = (params.tracked() || x.track_op()) && !compute.recompute;
         let op = Block { layout, drop_path: drop_path.cloned(), keep, saved: Mutex::new(None) };
         return Ok(x.contiguous()?.apply_op2(&buffer, op)?);
     }
-    composed(x, &buffer, entries, heads, drop_path)
+    if compute.recompute {
+        let (entries, drop_path) = (entries.to_vec(), drop_path.cloned());
+        return recomputed(x, &buffer, move |x, buffer| {
+            composed(x, buffer, &entries, heads, drop_path.as_ref(), compute.precision)
+        });
+    }
+    composed(x, &buffer, entries, heads, drop_path, compute.precision)
 }
 
-/// The same block out of candle's own operations, for other devices, and as the second opinion of
-/// the tests.
+/// The same block out of candle's own operations, for other devices and precisions, and as the second
+/// opinion of the tests.
 ///
 /// # Shapes
 /// - `x`: `[b, n, d]`; `buffer`: the module's; output: `[b, n, d]`
@@ -69,6 +78,7 @@ pub fn composed(
     entries: &[Entry],
     heads: usize,
     drop_path: Option<&DropPath>,
+    precision: Precision,
 ) -> error::Result<Tensor> {
     let part = |index: usize| view(buffer, &entries[index]);
     let norm = |x: &Tensor, at: usize| -> error::Result<Tensor> {
@@ -76,7 +86,7 @@ pub fn composed(
         Ok(normed.broadcast_mul(&part(at)?)?.broadcast_add(&part(at + 1)?)?)
     };
     let linear = |x: &Tensor, at: usize| -> error::Result<Tensor> {
-        Ok(x.broadcast_matmul(&part(at)?.t()?)?.broadcast_add(&part(at + 1)?)?)
+        Ok(product(x, &part(at)?.t()?, precision)?.broadcast_add(&part(at + 1)?)?)
     };
     let scaled = |branch: Tensor, factors: Option<&Vec<f32>>| -> error::Result<Tensor> {
         let Some(factors) = factors else { return Ok(branch) };
@@ -84,9 +94,9 @@ pub fn composed(
         Ok(branch.broadcast_mul(&factors)?)
     };
     let qkv = linear(&norm(x, 0)?, 2)?;
-    let probs = attention_probabilities(&qkv, heads)?;
+    let probs = attention_probabilities(&qkv, heads, precision)?;
     let values = split_heads(&qkv, heads)?.narrow(0, 2, 1)?.squeeze(0)?; // [b, h, n, d/h]
-    let mixed = probs.matmul(&values.contiguous()?)?; // [b, h, n, d/h]
+    let mixed = product(&probs, &values.contiguous()?, precision)?; // [b, h, n, d/h]
     let mixed = mixed.transpose(1, 2)?.flatten_from(2)?; // [b, n, d]
     let y = (x + scaled(linear(&mixed, 4)?, drop_path.map(|d| &d.attention))?)?;
     let hidden = linear(&norm(&y, 6)?, 8)?.gelu_erf()?;
@@ -106,7 +116,7 @@ pub fn block_attention(x: &Tensor, params: &Params, id: ModuleId, heads: usize) 
     let part = |index: usize| view(&buffer, &entries[index]);
     let normed =
         standardise_composed(&x.detach(), LAYER_NORM_EPS)?.broadcast_mul(&part(0)?)?.broadcast_add(&part(1)?)?;
-    attention_probabilities(&normed.broadcast_matmul(&part(2)?.t()?)?.broadcast_add(&part(3)?)?, heads)
+    attention_probabilities(&normed.broadcast_matmul(&part(2)?.t()?)?.broadcast_add(&part(3)?)?, heads, Precision::F32)
 }
 
 /// `[b, n, 3 d] -> [3, b, h, n, d/h]`.
@@ -116,12 +126,12 @@ fn split_heads(qkv: &Tensor, heads: usize) -> error::Result<Tensor> {
     Ok(split.permute((2, 0, 3, 1, 4))?) // [3, b, h, n, d/h]
 }
 
-fn attention_probabilities(qkv: &Tensor, heads: usize) -> error::Result<Tensor> {
+fn attention_probabilities(qkv: &Tensor, heads: usize, precision: Precision) -> error::Result<Tensor> {
     let parts = split_heads(qkv, heads)?;
     let q = parts.narrow(0, 0, 1)?.squeeze(0)?.contiguous()?;
     let k = parts.narrow(0, 1, 1)?.squeeze(0)?;
     let scale = 1.0 / (q.dim(D::Minus1)? as f64).sqrt();
-    let logits = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? * scale)?;
+    let logits = (product(&q, &k.transpose(2, 3)?.contiguous()?, precision)? * scale)?;
     Ok(candle_nn::ops::softmax(&logits, D::Minus1)?)
 }
 

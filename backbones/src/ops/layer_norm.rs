@@ -21,7 +21,7 @@ pub const LAYER_NORM_EPS: f64 = 1e-6;
 /// If shapes do not fit, or candle refuses.
 pub fn layer_norm(x: &Tensor, params: &Params, id: ModuleId) -> error::Result<Tensor> {
     let buffer = params.buffer(id);
-    if x.device().is_cpu() {
+    if is_fused(x) {
         return Ok(x.contiguous()?.apply_op2(&buffer, LayerNorm)?);
     }
     let entries = params.entries(id);

@@ -2,11 +2,13 @@
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::host::{slice, values};
+use super::composed::product;
+use super::host::{is_fused, slice, values};
 use crate::error;
 use crate::kernels::gemm::{Mat, Write, matmul};
 use crate::kernels::rows::{add_bias, column_sums};
 use crate::params::{ModuleId, Params, view};
+use crate::spec::Precision;
 
 /// Linear layer whose module holds `weight [o, ..]`, whose further axes are read as one of i, and, if
 /// it has one, `bias [o]`.
@@ -21,12 +23,12 @@ pub fn linear(x: &Tensor, params: &Params, id: ModuleId) -> error::Result<Tensor
     let outputs = entries[0].shape[0];
     let inputs = entries[0].len() / outputs;
     let buffer = params.buffer(id);
-    if x.device().is_cpu() {
+    if is_fused(x) && params.precision() == Precision::F32 {
         let op = Linear { inputs, outputs, bias: entries.len() == 2 };
         return Ok(x.contiguous()?.apply_op2(&buffer, op)?);
     }
     let weight = view(&buffer, &entries[0])?.reshape((outputs, inputs))?;
-    let y = x.broadcast_matmul(&weight.t()?)?;
+    let y = product(x, &weight.t()?, params.precision())?;
     match entries.get(1) {
         Some(bias) => Ok(y.broadcast_add(&view(&buffer, bias)?)?),
         None => Ok(y),

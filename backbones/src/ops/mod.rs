@@ -4,6 +4,7 @@
 
 mod attention;
 mod block;
+mod composed;
 mod host;
 mod layer_norm;
 mod linear;

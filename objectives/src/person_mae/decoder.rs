@@ -249,11 +249,11 @@ impl CrossBlock {
         let normed = ops::layer_norm(x, params, self.norm_self)?;
         let (q, kv) =
             (ops::linear(&normed, params, self.self_query)?, ops::linear(&normed, params, self.self_key_value)?);
-        let x = (x + ops::linear(&ops::cross_attention(&q, &kv, heads)?, params, self.self_proj)?)?;
+        let x = (x + ops::linear(&ops::cross_attention(&q, &kv, heads, params.precision())?, params, self.self_proj)?)?;
 
         let q = ops::linear(&ops::layer_norm(&x, params, self.norm_query)?, params, self.query)?;
         let kv = ops::linear(&ops::layer_norm(memory, params, self.norm_memory)?, params, self.key_value)?;
-        let x = (&x + ops::linear(&ops::cross_attention(&q, &kv, heads)?, params, self.proj)?)?;
+        let x = (&x + ops::linear(&ops::cross_attention(&q, &kv, heads, params.precision())?, params, self.proj)?)?;
 
         let hidden = ops::gelu(&ops::linear(&ops::layer_norm(&x, params, self.norm_mlp)?, params, self.fc1)?)?;
         Ok((&x + ops::linear(&hidden, params, self.fc2)?)?)

@@ -24,7 +24,7 @@ use rayon::prelude::*;
 use reid_backbones::optim::ema_update;
 use reid_backbones::spec::VitSpec;
 use reid_backbones::vit::{sincos_2d, sincos_at};
-use reid_backbones::{Capture, Encoder, Input, Keep, ParamStore, Params, Tokens, Vit, ops, weights};
+use reid_backbones::{Capture, Compute, Encoder, Input, Keep, ParamStore, Params, Tokens, Vit, ops, weights};
 use reid_data::dataset::Split;
 use reid_data::plan::EpochPlan;
 use reid_data::rng::{Key, Rng, Stream};
@@ -372,8 +372,10 @@ impl Task for PersonMae {
         Ok(())
     }
 
-    fn set_recompute(&mut self, recompute: bool) {
-        self.student.set_recompute(recompute);
+    fn set_compute(&mut self, compute: Compute) {
+        for store in [Some(&mut self.student), self.teacher.as_mut()].into_iter().flatten() {
+            store.set_compute(compute);
+        }
     }
 
     fn evaluated(&self) -> Evaluated<'_> {

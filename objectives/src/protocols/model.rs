@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use reid_backbones::spec::VitSpec;
-use reid_backbones::{Encoder, Input, ParamStore, Vit, weights};
+use reid_backbones::{Compute, Encoder, Input, ParamStore, Vit, weights};
 
 use super::neck::RunningStats;
 use crate::error::{Result, TaskError};
@@ -44,6 +44,13 @@ impl EncoderModel {
         let model = Self::random(spec, 0, device)?;
         weights::load(&model.store, super::ENCODER, tensors, path)?;
         Ok(model)
+    }
+
+    /// The same model, its passes computed in another way.
+    #[must_use]
+    pub fn with_compute(mut self, compute: Compute) -> Self {
+        self.store.set_compute(compute);
+        self
     }
 
     /// Structure and parameters.
@@ -106,6 +113,14 @@ impl NeckModel {
             stats: RunningStats::from_tensors(mean?, variance?)?,
             feature,
         })
+    }
+}
+
+impl NeckModel {
+    /// As [`EncoderModel::with_compute`].
+    #[must_use]
+    pub fn with_compute(self, compute: Compute) -> Self {
+        Self { encoder: self.encoder.with_compute(compute), ..self }
     }
 }
 

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use reid_backbones::init::Init;
 use reid_backbones::params::{ModuleId, ParamDef, Role};
 use reid_backbones::spec::VitSpec;
-use reid_backbones::{Encoder, Input, ParamStore, Vit, ops};
+use reid_backbones::{Compute, Encoder, Input, ParamStore, Vit, ops};
 use reid_data::dataset::Split;
 use reid_data::plan::EpochPlan;
 use reid_data::sampler::{self, PkSettings};
@@ -138,8 +138,8 @@ impl Task for Supervised {
         Ok(())
     }
 
-    fn set_recompute(&mut self, recompute: bool) {
-        self.store.set_recompute(recompute);
+    fn set_compute(&mut self, compute: Compute) {
+        self.store.set_compute(compute);
     }
 
     fn evaluated(&self) -> Evaluated<'_> {

@@ -1,32 +1,44 @@
 //! `plan`: what would be computed, and what it costs.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
+use reid_data::dataset::Split;
+
+use super::run::listen;
 use super::{Setup, count, print, user_folder};
-use crate::calibration::Calibration;
+use crate::calibration::{Calibration, Estimate, splits};
 use crate::cli::PlanArgs;
-use crate::engine::{Plan, StageKind};
+use crate::engine::{Machine, OpenData, Plan, StageDef, StageKind, calibrate};
 use crate::exit::RunError;
 use crate::progress::short_duration;
 use crate::store::Store;
 
 pub(super) fn plan(args: &PlanArgs) -> Result<(), RunError> {
     let setup = Setup::new(&args.spec.common)?;
+    let machine = Machine::open(&setup.settings)?;
     let experiment = setup.load(&args.spec.spec, &args.spec.overrides, args.spec.common.machine.color)?;
     let mut datasets = setup.datasets(&experiment);
     let plan = Plan::new(&experiment, &mut datasets)?;
     let store = Store::open_existing(&setup.settings.out)?;
-    let calibration = Calibration::load(&user_folder("XDG_STATE_HOME", ".local/state"));
+    let mut calibration = Calibration::load(&user_folder("XDG_STATE_HOME", ".local/state"));
     for line in datasets.describe() {
         setup.progress.line(line);
     }
-    print(describe(&plan, store.as_ref(), &calibration, setup.settings.threads, args.stages)?.as_bytes())
+    let states = states(&plan, store.as_ref())?;
+    if args.calibrate {
+        let interrupt = listen()?;
+        let left = plan.stages.iter().zip(&states).filter(|(_, state)| **state != State::Done).map(|(stage, _)| stage);
+        calibrate(&plan, left, &machine, &mut calibration, (&setup.progress, &interrupt))?;
+    }
+    print(describe(&plan, &states, &calibration, &machine, args.stages).as_bytes())
 }
 
 /// State of a stage in the store.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Done,
     Begun,
     Todo,
@@ -42,27 +54,31 @@ impl State {
     }
 }
 
-/// The plan in words: a line per kind of stage, the cost, and if asked a line per stage.
-pub(super) fn describe(
-    plan: &Plan,
-    store: Option<&Store>,
-    calibration: &Calibration,
-    threads: usize,
-    stages: bool,
-) -> Result<String, RunError> {
-    let mut states = Vec::with_capacity(plan.stages.len());
-    for stage in &plan.stages {
-        states.push(match store {
+/// Where every stage of a plan stands.
+pub(super) fn states(plan: &Plan, store: Option<&Store>) -> Result<Vec<State>, RunError> {
+    let state = |stage: &StageDef| {
+        Ok(match store {
             Some(store) if store.stage(&stage.key)?.is_some() => State::Done,
             Some(store) if store.is_begun(&stage.key) => State::Begun,
             _ => State::Todo,
-        });
-    }
+        })
+    };
+    plan.stages.iter().map(state).collect()
+}
+
+/// The plan in words: a line per kind of stage, the cost, and if asked a line per stage.
+pub(super) fn describe(
+    plan: &Plan,
+    states: &[State],
+    calibration: &Calibration,
+    machine: &Machine,
+    stages: bool,
+) -> String {
     let (runs, all) = (count(plan.runs.len(), "run"), count(plan.stages.len(), "stage"));
     let is_done = states.iter().all(|&state| state == State::Done);
     let mut text = format!("{}: {runs}, {all}{}\n", plan.experiment, if is_done { ", all done" } else { "" });
-    let mut total = 0.0;
-    let mut unknown = 0;
+    let pictures = picture_bytes(plan, states);
+    let (mut total, mut peak, mut unknown) = (0.0, None, 0);
     for kind in [StageKind::Pretrain, StageKind::Train, StageKind::Evaluate] {
         let of_kind: Vec<usize> = (0..plan.stages.len()).filter(|&i| plan.stages[i].kind == kind).collect();
         let in_state = |state| of_kind.iter().filter(|&&i| states[i] == state).count();
@@ -70,32 +86,64 @@ pub(super) fn describe(
             continue;
         }
         let uses: usize = plan.runs.iter().filter(|run| run.stages.iter().any(|s| of_kind.contains(s))).count();
-        let mut seconds = 0.0;
-        for &i in of_kind.iter().filter(|&&i| states[i] != State::Done) {
-            match calibration.estimate(&plan.stages[i], threads) {
-                Some(estimate) => seconds += estimate,
-                None => unknown += 1,
-            }
-        }
-        total += seconds;
+        let left = of_kind.iter().filter(|&&i| states[i] != State::Done);
+        let known: Vec<Option<Estimate>> = left.map(|&i| calibration.estimate(&plan.stages[i], machine)).collect();
+        unknown += known.iter().filter(|estimate| estimate.is_none()).count();
+        let known: Vec<Estimate> = known.into_iter().flatten().collect();
+        total += known.iter().map(|estimate| estimate.seconds).sum::<f64>();
+        let bytes = known.iter().filter_map(|estimate| estimate.bytes).max().map(|bytes| bytes + pictures);
+        peak = peak.max(bytes);
+
         let numbers = [State::Done, State::Begun, State::Todo].map(|state| (in_state(state), state.name()));
         let numbers = numbers.iter().filter(|(number, _)| *number > 0).map(|(number, name)| format!("{number} {name}"));
-        let numbers: Vec<String> = numbers.collect();
+        let mut parts: Vec<String> = numbers.collect();
+        parts.extend(step_time(&known));
+        parts.extend(bytes.map(short_bytes));
         let (kind, uses) = (kind.name(), count(uses, "run"));
-        let _ = writeln!(text, "  {kind:<9} {:>4} for {uses}: {}", of_kind.len(), numbers.join(", "));
+        let _ = writeln!(text, "  {kind:<9} {:>4} for {uses}: {}", of_kind.len(), parts.join(", "));
     }
-    let known = short_duration(Duration::from_secs_f64(total));
+    let mut known = short_duration(Duration::from_secs_f64(total));
+    if let Some(peak) = peak {
+        let _ = write!(known, " and {} of memory", short_bytes(peak));
+    }
     let left = states.iter().filter(|&&state| state != State::Done).count();
     let _ = match unknown {
         _ if is_done => Ok(()),
         0 => writeln!(text, "about {known} on this machine"),
-        n if n == left => writeln!(text, "cost unknown: nothing like it has been computed on this machine"),
+        n if n == left => {
+            writeln!(text, "cost unknown: nothing like it was computed here; `plan --calibrate` measures it")
+        }
         n => writeln!(text, "about {known} on this machine, and {} of unknown cost", count(n, "stage")),
     };
     if stages {
-        for (stage, state) in plan.stages.iter().zip(&states) {
+        for (stage, state) in plan.stages.iter().zip(states) {
             let _ = writeln!(text, "  {:<6} {} {}", state.name(), stage.key.short(), stage.label);
         }
     }
-    Ok(text)
+    text
+}
+
+/// Bytes of decoded pictures that the unfinished stages come to keep.
+fn picture_bytes(plan: &Plan, states: &[State]) -> u64 {
+    let mut read: BTreeMap<*const OpenData, (&OpenData, BTreeSet<Split>)> = BTreeMap::new();
+    for (stage, _) in plan.stages.iter().zip(states).filter(|(_, state)| **state != State::Done) {
+        let (_, of_set) = read.entry(Arc::as_ptr(&stage.data)).or_insert_with(|| (&stage.data, BTreeSet::new()));
+        of_set.extend(splits(stage));
+    }
+    read.into_values().map(|(data, of_set)| data.bytes_to_keep(of_set.into_iter())).sum()
+}
+
+/// `71 to 117 ms a step`.
+fn step_time(known: &[Estimate]) -> Option<String> {
+    let steps = || known.iter().filter_map(|estimate| estimate.step).map(|seconds| seconds * 1e3);
+    let (least, most) = (steps().reduce(f64::min)?, steps().reduce(f64::max)?);
+    let digits = usize::from(most < 9.95);
+    let (least, most) = (format!("{least:.digits$}"), format!("{most:.digits$}"));
+    Some(if least == most { format!("{most} ms a step") } else { format!("{least} to {most} ms a step") })
+}
+
+/// `290 MB`, `1.7 GB`.
+fn short_bytes(bytes: u64) -> String {
+    let mega = bytes as f64 / 1e6;
+    if mega < 999.5 { format!("{mega:.0} MB") } else { format!("{:.1} GB", mega / 1e3) }
 }

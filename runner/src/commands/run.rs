@@ -4,13 +4,13 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use candle_core::Device;
+use reid_backbones::spec::Precision;
 
 use super::table::{RunTable, print_table};
-use super::{Setup, count, plan::describe, print, user_folder};
+use super::{Setup, count, plan::describe, plan::states, print, user_folder};
 use crate::calibration::Calibration;
 use crate::cli::{Common, RerunOn, RunArgs};
-use crate::engine::{Datasets, Engine, Plan, Summary};
+use crate::engine::{Datasets, Engine, Machine, Plan, RunPlan, Summary};
 use crate::exit::RunError;
 use crate::log::EventLog;
 use crate::progress::short_duration;
@@ -30,7 +30,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     if args.dry_run {
         let plan = Plan::new(&experiment, &mut datasets)?;
         let store = Store::open_existing(&setup.settings.out)?;
-        return print(describe(&plan, store.as_ref(), &calibration, setup.settings.threads, true)?.as_bytes());
+        let (states, machine) = (states(&plan, store.as_ref())?, Machine::open(&setup.settings)?);
+        return print(describe(&plan, &states, &calibration, &machine, true).as_bytes());
     }
     let mut engine = Engine {
         rerun_on_code: args.rerun_on == Some(RerunOn::Code),
@@ -41,7 +42,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         require_clean(engine.source.state.as_ref())?;
     }
     let plan = Plan::new(&experiment, &mut datasets)?;
-    show_plan(&setup, &datasets, &plan, &engine.store, &calibration)?;
+    show_plan(&setup, &datasets, &plan, &engine, &calibration)?;
     engine.interrupt = listen()?;
     let summary = engine.execute(&plan)?;
     let ids = plan.runs.iter().map(|run| run.id.clone()).collect();
@@ -82,18 +83,24 @@ fn show_plan(
     setup: &Setup,
     datasets: &Datasets,
     plan: &Plan,
-    store: &Store,
+    engine: &Engine,
     calibration: &Calibration,
 ) -> Result<(), RunError> {
     for line in datasets.describe() {
         setup.progress.line(line);
     }
-    setup.progress.line(describe(plan, Some(store), calibration, setup.settings.threads, false)?.trim_end());
+    let states = states(plan, Some(&engine.store))?;
+    setup.progress.line(describe(plan, &states, calibration, &engine.machine, false).trim_end());
+    let is_bf16 = |run: &RunPlan| run.run.spec.precision == Precision::Bf16;
+    if engine.machine.device.is_cpu() && plan.runs.iter().any(is_bf16) {
+        let text = "`precision: bf16` on a CPU is slower than f32 and less exact; it serves to try a spec out";
+        setup.progress.warn(text);
+    }
     Ok(())
 }
 
 /// From here on a signal ends the work after its step; before, it ends the program.
-fn listen() -> Result<Interrupt, RunError> {
+pub(super) fn listen() -> Result<Interrupt, RunError> {
     Interrupt::install().map_err(|e| RunError::Unexpected(format!("signals cannot be handled: {e}")))
 }
 
@@ -111,6 +118,7 @@ fn in_words(summary: &Summary, took: Duration) -> String {
 
 /// An engine over the settings' store, with a log begun.
 fn engine(setup: &Setup, spec: &Path, overrides: &[String], name: &str) -> Result<Engine, RunError> {
+    let machine = Machine::open(&setup.settings)?;
     let store = Store::open(&setup.settings.out)?;
     store.ensure_writable()?;
     store.tidy()?;
@@ -124,10 +132,7 @@ fn engine(setup: &Setup, spec: &Path, overrides: &[String], name: &str) -> Resul
         progress: setup.progress.clone(),
         log,
         interrupt: Interrupt::new(),
-        device: Device::Cpu,
-        device_class: "cpu".to_owned(),
-        workers: setup.settings.workers,
-        threads: setup.settings.threads,
+        machine,
         source,
         overrides: overrides.join(" "),
         rerun_on_code: false,

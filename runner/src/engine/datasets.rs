@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use reid_data::dataset::{Dataset, Split};
 use reid_data::datasets::{OpenSettings, open};
 use reid_data::pictures::Pictures;
-use reid_data::spec::{DataSpec, OnCorrupt, ValidationSpec};
+use reid_data::spec::{DataSpec, OnCorrupt, Size, ValidationSpec};
 use serde_json::{Value, json};
 
 use crate::exit::RunError;
@@ -33,6 +33,20 @@ impl OpenData {
         let mut pictures = self.pictures.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || Arc::new(Pictures::new(&self.dataset, split, PICTURE_CACHE_BYTES));
         Arc::clone(pictures.entry(split).or_insert_with(fresh))
+    }
+
+    /// Bytes of decoded pictures that are kept in memory.
+    pub fn kept_bytes(&self) -> u64 {
+        let pictures = self.pictures.lock().unwrap_or_else(PoisonError::into_inner);
+        pictures.values().map(|split| split.kept_bytes() as u64).sum()
+    }
+
+    /// Bytes that [`Self::kept_bytes`] grows to once every picture of these splits has been read; pictures are
+    /// taken to be as large as the data set's common size.
+    pub fn bytes_to_keep(&self, splits: impl Iterator<Item = Split>) -> u64 {
+        let Size(h, w) = self.dataset.size;
+        let bytes = |split| (self.dataset.split(split).len() * h * w * 3).min(PICTURE_CACHE_BYTES) as u64;
+        splits.map(bytes).sum()
     }
 
     /// What was opened: every split and everything odd the first time, the sizes later on.

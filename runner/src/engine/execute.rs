@@ -2,29 +2,23 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use candle_core::Device;
 use reid_backbones::weights;
-use reid_data::dataset::Split;
-use reid_objectives::person_mae::PersonMae;
 use reid_objectives::protocols::evaluation::{self, Scores};
-use reid_objectives::protocols::model::{EncoderModel, NeckModel};
-use reid_objectives::protocols::supervised::Supervised;
-use reid_objectives::spec::{ObjectiveSpec, ProtocolSpec};
-use reid_objectives::task::{Embed, Task};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::plan::{StageDef, StageKind, evaluation_normalisation, evaluation_spec, pretrain_split, vit_spec};
+use super::build::{Build, ENCODER_FILE, MODEL_FILE};
+use super::plan::{StageDef, StageKind, evaluation_normalisation, evaluation_spec};
 use super::record::{self, EvaluationRecord, StepsFile};
 use super::train::{TrainError, Training};
-use super::{DataServices, Plan, RunPlan};
+use super::{DataServices, Machine, Plan, RunPlan};
 use crate::calibration::Calibration;
 use crate::exit::RunError;
 use crate::log::EventLog;
+use crate::memory;
 use crate::progress::Progress;
 use crate::provenance::{Host, ProgramInfo, Source, host_info, program};
 use crate::signals::Interrupt;
@@ -32,10 +26,6 @@ use crate::store::atomic::write_atomic;
 use crate::store::checkpoints::CheckpointStore;
 use crate::store::{Claim, GIVEN_BACK, Lease, StageDir, StageManifest, Store, Waiting};
 
-/// Encoder weights of a pre-training.
-const ENCODER_FILE: &str = "encoder.safetensors";
-/// Model of a protocol's training.
-const MODEL_FILE: &str = "model.safetensors";
 /// Time between two looks at a stage that another process computes.
 const POLL: Duration = Duration::from_millis(500);
 /// A failed run is tried once more by a later invocation.
@@ -55,12 +45,8 @@ pub struct Engine {
     pub log: EventLog,
     /// Set by signals.
     pub interrupt: Interrupt,
-    /// Device of all tensors.
-    pub device: Device,
-    /// Its class, such as `cpu`.
-    pub device_class: String,
-    /// Loader threads.
-    pub workers: usize,
+    /// What computes.
+    pub machine: Machine,
     /// Repository of the spec.
     pub source: Source,
     /// Overrides, verbatim.
@@ -69,8 +55,6 @@ pub struct Engine {
     pub rerun_on_code: bool,
     /// Stop at the first failed run.
     pub fail_fast: bool,
-    /// Threads that compute, as set; for estimates only.
-    pub threads: usize,
     /// What stages have cost on this machine.
     pub calibration: Mutex<Calibration>,
 }
@@ -249,14 +233,16 @@ impl Engine {
         }
         self.log.info(&format!("{}: begun, key {}", stage.label, stage.key));
         let (started, began) = (crate::log::now_utc(), Instant::now());
-        let spec = &plan.runs[stage.run].run.spec;
-        let work = Work { engine: self, plan, stage, host, vit: vit_spec(spec) };
+        memory::reset_peak();
+        let build = Build { plan, stage, device: &self.machine.device };
+        let work = Work { engine: self, stage, build };
         // A panic is a fault of the program, but no reason to lose the other runs of a sweep.
         let made = catch_unwind(AssertUnwindSafe(|| match stage.kind {
             StageKind::Pretrain | StageKind::Train => work.train(&mut lease, input),
             StageKind::Evaluate => work.evaluate(&lease, input),
         }))
         .unwrap_or_else(|panic| Err(fault(&*panic)));
+        let peak = memory::peak();
         reid_backbones::release_memory();
         let Product { artefacts, seconds, notes } = match made {
             Ok(product) => product,
@@ -268,7 +254,7 @@ impl Engine {
             label: stage.label.clone(),
             program: program.clone(),
             source: self.source.state.clone(),
-            device: self.device_class.clone(),
+            device: self.machine.class.to_owned(),
             instruction_set: host.instruction_set.clone(),
             host: host.name.clone(),
             started,
@@ -276,7 +262,8 @@ impl Engine {
             notes,
         };
         let dir = lease.commit(&manifest, &artefacts).map_err(RunError::from)?;
-        self.calibration.lock().unwrap_or_else(PoisonError::into_inner).learn(stage, self.threads, manifest.seconds);
+        let mut calibration = self.calibration.lock().unwrap_or_else(PoisonError::into_inner);
+        calibration.learn(stage, &self.machine, manifest.seconds, peak);
         summary.computed += 1;
         Ok(dir)
     }
@@ -319,15 +306,13 @@ struct Product {
 /// One stage under way.
 struct Work<'a> {
     engine: &'a Engine,
-    plan: &'a Plan,
     stage: &'a StageDef,
-    host: &'a Host,
-    vit: &'a reid_backbones::spec::VitSpec,
+    build: Build<'a>,
 }
 
 impl Work<'_> {
     fn train(&self, lease: &mut Lease, input: Option<&StageDir>) -> Result<Product, TrainError> {
-        let (mut task, split) = self.task(input)?;
+        let (mut task, split) = self.build.task(input)?;
         let spec =
             self.stage.train.as_ref().ok_or_else(|| RunError::Unexpected("a training without settings".to_owned()))?;
         let folder = lease.dir().to_owned();
@@ -337,15 +322,10 @@ impl Work<'_> {
             seed: self.stage.seed,
             data: &self.stage.data,
             split,
-            workers: self.engine.workers,
-            device: &self.engine.device,
-            device_class: &self.engine.device_class,
-            instruction_set: &self.host.instruction_set,
-            lease,
+            machine: &self.engine.machine,
             interrupt: &self.engine.interrupt,
-            show: &show,
         };
-        let position = training.run(&mut *task)?.position;
+        let position = training.run(&mut *task, lease, &show)?.position;
         let file = match self.stage.kind {
             StageKind::Pretrain => ENCODER_FILE,
             _ => MODEL_FILE,
@@ -363,74 +343,24 @@ impl Work<'_> {
         Ok(Product { artefacts: vec![file, StepsFile::NAME], seconds, notes })
     }
 
-    /// The task of a training stage, and the split its plans index.
-    fn task(&self, input: Option<&StageDir>) -> Result<(Box<dyn Task>, Split), TrainError> {
-        let run = &self.plan.runs[self.stage.run].run;
-        let (spec, device) = (&run.spec, &self.engine.device);
-        if self.stage.kind == StageKind::Pretrain {
-            let split = pretrain_split(&self.stage.data);
-            return match &spec.pretrain.objective {
-                ObjectiveSpec::PersonMae(objective) => {
-                    let batch = spec.pretrain.train.batch;
-                    Ok((Box::new(PersonMae::build(objective, self.vit, batch, self.stage.seed, device)?), split))
-                }
-                ObjectiveSpec::None(_) => {
-                    Err(RunError::Unexpected("`none` has no pre-training stage".to_owned()).into())
-                }
-            };
-        }
-        match &spec.protocol {
-            ProtocolSpec::Supervised(protocol) => {
-                let identities = self.stage.data.dataset.identities(Split::Train).len();
-                let encoder = self.encoder(input)?;
-                let task = Supervised::build(protocol, self.vit, encoder, identities, self.stage.seed, device)?;
-                Ok((Box::new(task), Split::Train))
-            }
-            ProtocolSpec::Direct(_) => Err(RunError::Unexpected("`direct` has no training stage".to_owned()).into()),
-        }
-    }
-
-    /// The pre-trained encoder, or the random one of the pre-training seed.
-    fn encoder(&self, input: Option<&StageDir>) -> Result<EncoderModel, TrainError> {
-        let device = &self.engine.device;
-        Ok(match input {
-            Some(dir) => {
-                let path = dir.artefact(ENCODER_FILE).map_err(RunError::from)?;
-                EncoderModel::with_weights(self.vit, &read_weights(&path)?, &path, device)?
-            }
-            None => EncoderModel::random(self.vit, self.plan.runs[self.stage.run].run.seeds.pretrain, device)?,
-        })
-    }
-
     fn evaluate(&self, lease: &Lease, input: Option<&StageDir>) -> Result<Product, TrainError> {
-        let protocol = &self.plan.runs[self.stage.run].run.spec.protocol;
+        let protocol = &self.build.spec().protocol;
         let settings = evaluation_spec(protocol);
-        let device = &self.engine.device;
-        let model: Box<dyn Embed> = match (protocol, input) {
-            (ProtocolSpec::Supervised(_), Some(dir)) => {
-                let path = dir.artefact(MODEL_FILE).map_err(RunError::from)?;
-                Box::new(NeckModel::from_product(self.vit, &read_weights(&path)?, settings.feature, &path, device)?)
-            }
-            _ => Box::new(self.encoder(input)?),
-        };
+        let model = self.build.model(input)?;
         let shown = self.engine.progress.stage(&self.stage.label, 1);
         let services = DataServices {
             data: self.stage.data.clone(),
-            workers: self.engine.workers,
-            device: device.clone(),
+            workers: self.engine.machine.workers,
+            device: self.engine.machine.device.clone(),
             interrupt: self.engine.interrupt.clone(),
         };
-        let views = evaluation::views(settings, self.vit, evaluation_normalisation(protocol));
+        let views = evaluation::views(settings, &self.stage.vit, evaluation_normalisation(protocol));
         let scores: Vec<Scores> = evaluation::evaluate(&*model, &views, settings.batch, &services)?;
         let evaluated = EvaluationRecord::new(&scores);
         evaluated.write(lease.dir())?;
         shown.finish(&evaluated.headline());
         Ok(Product { artefacts: vec![EvaluationRecord::NAME], seconds: None, notes: BTreeMap::new() })
     }
-}
-
-fn read_weights(path: &Path) -> Result<BTreeMap<String, candle_core::Tensor>, TrainError> {
-    Ok(weights::read(path).map_err(reid_objectives::TaskError::from)?)
 }
 
 /// Processes that died at a stage one after the other without getting further.

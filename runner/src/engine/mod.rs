@@ -1,14 +1,19 @@
 //! From resolved runs to committed stages and result rows.
 
+mod build;
+mod calibrate;
 mod checkpoint;
 mod datasets;
 mod execute;
+mod machine;
 mod plan;
 mod record;
 mod services;
 mod train;
 
+pub use calibrate::calibrate;
 pub use datasets::{Datasets, OpenData};
 pub use execute::{Engine, Summary};
+pub use machine::Machine;
 pub use plan::{Plan, RunPlan, StageDef, StageKind};
 pub use services::DataServices;

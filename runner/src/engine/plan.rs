@@ -53,6 +53,8 @@ pub struct StageDef {
     pub input: Option<usize>,
     /// A run that it belongs to; its spec has everything the stage needs.
     pub run: usize,
+    /// Architecture of its encoder.
+    pub vit: VitSpec,
     /// Seed of its random numbers.
     pub seed: u64,
     /// Data it reads.
@@ -103,7 +105,7 @@ impl Plan {
 }
 
 /// The ViT of a run.
-pub(super) fn vit_spec(spec: &RunSpec) -> &VitSpec {
+fn vit_spec(spec: &RunSpec) -> &VitSpec {
     let BackboneSpec::Vit(vit) = &spec.backbone;
     vit
 }
@@ -265,7 +267,8 @@ impl Planner {
         let at = self.stages.len();
         self.index.insert(key.hex().to_owned(), at);
         let data = Arc::clone(data);
-        self.stages.push(StageDef { kind: draft.kind, key, label, input, run, seed: draft.seed, data, train });
+        let (kind, seed, vit) = (draft.kind, draft.seed, vit_spec(spec).clone());
+        self.stages.push(StageDef { kind, key, label, input, run, vit, seed, data, train });
         Ok(at)
     }
 }

@@ -295,7 +295,7 @@ impl RowContext<'_> {
             corrupt_images: dataset.corrupt() as i64,
             protocol: evaluation::description(evaluation_spec(&spec.protocol)),
             host: self.host.name.clone(),
-            device: self.engine.device_class.clone(),
+            device: self.engine.machine.class.to_owned(),
             instruction_set: self.host.instruction_set.clone(),
             precision: precision.unwrap_or_default(),
             started_at: self.started,

@@ -26,24 +26,25 @@ pub struct DataServices {
     pub interrupt: Interrupt,
 }
 
-impl Services for DataServices {
-    fn records(&self, split: Split) -> &[Record] {
-        self.data.dataset.split(split)
-    }
-
-    fn extract(
+impl DataServices {
+    /// [`Services::extract`] of the first batches only.
+    ///
+    /// # Errors
+    /// If a picture cannot be read or the model fails.
+    pub fn extract_some(
         &self,
         split: Split,
         views: &ViewPlan,
         batch: usize,
         model: &dyn Embed,
+        batches: usize,
     ) -> reid_objectives::Result<Features> {
         let plan = Arc::new(sampler::sequential(self.records(split), batch));
         let settings =
             LoaderSettings { seed: 0, epoch: 0, start: 0, tail: Tail::Keep, workers: self.workers, queue: 2 };
         let loader = Loader::new(self.data.pictures(split), plan, Arc::new(views.clone()), settings)?;
         let mut features = Features { values: Vec::new(), width: 0, records: Vec::new() };
-        for batch in loader {
+        for batch in loader.into_iter().take(batches) {
             if self.interrupt.requested() {
                 return Err(TaskError::Interrupted);
             }
@@ -57,5 +58,21 @@ impl Services for DataServices {
             features.records.extend(&batch.images);
         }
         Ok(features)
+    }
+}
+
+impl Services for DataServices {
+    fn records(&self, split: Split) -> &[Record] {
+        self.data.dataset.split(split)
+    }
+
+    fn extract(
+        &self,
+        split: Split,
+        views: &ViewPlan,
+        batch: usize,
+        model: &dyn Embed,
+    ) -> reid_objectives::Result<Features> {
+        self.extract_some(split, views, batch, model, usize::MAX)
     }
 }

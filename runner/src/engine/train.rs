@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use reid_backbones::Gradients;
 use reid_backbones::optim::Optimizer;
 use reid_data::dataset::Split;
@@ -18,7 +18,7 @@ use reid_objectives::spec::{LrScaling, TrainSpec};
 use reid_objectives::task::{Clock, Services, StepOutput, Task};
 
 use super::checkpoint::{self, Position, Recorded};
-use super::{DataServices, OpenData};
+use super::{DataServices, Machine, OpenData};
 use crate::exit::RunError;
 use crate::progress::StageProgress;
 use crate::signals::Interrupt;
@@ -33,6 +33,12 @@ const RECORDS: usize = 200;
 const CHECKPOINT_EVERY: Duration = Duration::from_mins(1);
 /// Finished batches that may wait per loader thread.
 const QUEUE: usize = 4;
+
+/// Steps of a trial before its clock runs.
+const TRIAL_WARM_UP: usize = 3;
+/// Fewest steps and least time that the clock of a trial runs.
+const TRIAL_STEPS: usize = 4;
+const TRIAL_TIME: Duration = Duration::from_secs(4);
 
 /// Why a training ended early.
 #[derive(Debug, thiserror::Error)]
@@ -79,20 +85,10 @@ pub(super) struct Training<'a> {
     pub(super) data: &'a Arc<OpenData>,
     /// Split whose pictures the plans index.
     pub(super) split: Split,
-    /// Loader threads.
-    pub(super) workers: usize,
-    /// Device and its class, and the instruction set, as recorded.
-    pub(super) device: &'a Device,
-    /// Class of the device, such as `cpu`.
-    pub(super) device_class: &'a str,
-    /// Instruction set, such as `avx2+fma`.
-    pub(super) instruction_set: &'a str,
-    /// The stage's lease, whose folder keeps checkpoints.
-    pub(super) lease: &'a mut Lease,
+    /// What computes.
+    pub(super) machine: &'a Machine,
     /// Set by a signal.
     pub(super) interrupt: &'a Interrupt,
-    /// Builds the terminal's line once the length is known.
-    pub(super) show: &'a dyn Fn(usize) -> StageProgress,
 }
 
 /// What a finished training leaves besides the task itself.
@@ -101,40 +97,34 @@ pub(super) struct Report {
 }
 
 impl Training<'_> {
-    /// Trains to the end, from the latest checkpoint if there is one.
-    pub(super) fn run(mut self, task: &mut dyn Task) -> Result<Report, TrainError> {
+    /// Trains to the end, from the latest checkpoint in the lease's folder if there is one. `show` builds the
+    /// terminal's line once the length is known.
+    pub(super) fn run(
+        &self,
+        task: &mut dyn Task,
+        lease: &Lease,
+        show: &dyn Fn(usize) -> StageProgress,
+    ) -> Result<Report, TrainError> {
         if task.couples_samples() && self.spec.accumulate > 1 {
             let problem =
                 "the loss compares the samples of a batch, so accumulating batches would change it".to_owned();
             let remedy = "set `accumulate: 1` and a larger batch".to_owned();
             return Err(TaskError::Unsuitable { problem, remedy }.into());
         }
-        task.set_recompute(self.spec.recompute);
-        let services = DataServices {
-            data: Arc::clone(self.data),
-            workers: self.workers,
-            device: self.device.clone(),
-            interrupt: self.interrupt.clone(),
-        };
+        let services = self.services();
         let mut optimizer = Optimizer::new(&self.spec.optim, task.trainable());
-        let checkpoints = CheckpointStore::open(self.lease.dir()).map_err(RunError::from)?;
+        let checkpoints = CheckpointStore::open(lease.dir()).map_err(RunError::from)?;
         let Latest { checkpoint, damaged } = checkpoints.latest().map_err(RunError::from)?;
         let resumed = self.resume(checkpoint, task, &mut optimizer)?;
         let (mut position, mut plan) = if let Some(resumed) = resumed {
             resumed
         } else {
             let plan = task.begin_epoch(0, self.seed, &services)?;
-            let per_epoch = plan.steps() / self.spec.accumulate;
-            if per_epoch == 0 {
-                let (n, batch) = (plan.draws.len(), self.spec.batch * self.spec.accumulate);
-                let problem = format!("an epoch has {n} pictures, but one optimizer step takes {batch}");
-                let remedy = "use a smaller batch or more data".to_owned();
-                return Err(TaskError::Unsuitable { problem, remedy }.into());
-            }
+            let per_epoch = self.per_epoch(&plan)?;
             (Position { per_epoch, ..self.start() }, plan)
         };
         let steps = position.per_epoch * self.spec.epochs;
-        let shown = (self.show)(steps);
+        let shown = show(steps);
         for text in damaged {
             shown.note(text);
         }
@@ -151,6 +141,8 @@ impl Training<'_> {
             return Err(TaskError::Unsuitable { problem, remedy }.into());
         }
         let mut saver = Saver {
+            lease,
+            checkpoints,
             last_time: Instant::now(),
             last_updates: position.updates,
             began: Instant::now(),
@@ -171,12 +163,12 @@ impl Training<'_> {
                 let rate = position.images as f64 / (saver.seconds() + f64::EPSILON);
                 shown.step(clock.step as u64 + 1, loss, rate);
                 if self.interrupt.requested() || !self.evaluation_point(task, &services, &mut position, steps)? {
-                    self.save(&checkpoints, &mut position, &plan, task, &optimizer, &mut saver)?;
+                    saver.save(&mut position, &plan, task, &optimizer)?;
                     return Err(TrainError::Interrupted);
                 }
                 let more = position.in_epoch < plan.steps() / self.spec.accumulate;
                 if more && saver.is_due(&position) {
-                    self.save(&checkpoints, &mut position, &plan, task, &optimizer, &mut saver)?;
+                    saver.save(&mut position, &plan, task, &optimizer)?;
                 }
             }
             drop(batches);
@@ -185,7 +177,7 @@ impl Training<'_> {
             if position.epoch < self.spec.epochs {
                 plan = task.begin_epoch(position.epoch, self.seed, &services)?;
                 if saver.is_due(&position) {
-                    self.save(&checkpoints, &mut position, &plan, task, &optimizer, &mut saver)?;
+                    saver.save(&mut position, &plan, task, &optimizer)?;
                 }
             }
         }
@@ -198,10 +190,67 @@ impl Training<'_> {
         Ok(Report { position })
     }
 
+    /// Runs a few steps, writes a checkpoint, and keeps nothing. Returns seconds per picture drawn, the first steps left out, in
+    /// which buffers are made.
+    pub(super) fn trial(&self, task: &mut dyn Task) -> Result<f64, TrainError> {
+        let services = self.services();
+        let mut optimizer = Optimizer::new(&self.spec.optim, task.trainable());
+        let mut plan = task.begin_epoch(0, self.seed, &services)?;
+        let per_epoch = self.per_epoch(&plan)?;
+        let mut position = Position { per_epoch, ..self.start() };
+        let steps = per_epoch * self.spec.epochs;
+        let (mut began, mut images) = (Instant::now(), 0);
+        loop {
+            let mut batches = self.loader(&plan, task, &position)?;
+            while position.in_epoch < plan.steps() / self.spec.accumulate {
+                if position.updates == TRIAL_WARM_UP {
+                    (began, images) = (Instant::now(), position.images);
+                }
+                if position.updates >= TRIAL_WARM_UP + TRIAL_STEPS && began.elapsed() >= TRIAL_TIME {
+                    let seconds = began.elapsed().as_secs_f64() / (position.images - images) as f64;
+                    // A checkpoint belongs to the peak of memory.
+                    let scratch = tempfile::NamedTempFile::new();
+                    let scratch = scratch.map_err(|e| RunError::Unexpected(format!("a temporary file: {e}")))?;
+                    checkpoint::write(scratch.path(), &position, &plan, task, &optimizer)?;
+                    return Ok(seconds);
+                }
+                if self.interrupt.requested() {
+                    return Err(TrainError::Interrupted);
+                }
+                let clock = self.clock(&position, steps);
+                self.update(task, &mut optimizer, &mut batches, clock, &mut position, steps)?;
+            }
+            position.epoch += 1;
+            position.in_epoch = 0;
+            plan = task.begin_epoch(position.epoch, self.seed, &services)?;
+        }
+    }
+
+    fn services(&self) -> DataServices {
+        DataServices {
+            data: Arc::clone(self.data),
+            workers: self.machine.workers,
+            device: self.machine.device.clone(),
+            interrupt: self.interrupt.clone(),
+        }
+    }
+
+    /// Optimizer steps of an epoch, at least one.
+    fn per_epoch(&self, plan: &EpochPlan) -> Result<usize, TrainError> {
+        let per_epoch = plan.steps() / self.spec.accumulate;
+        if per_epoch == 0 {
+            let (n, batch) = (plan.draws.len(), self.spec.batch * self.spec.accumulate);
+            let problem = format!("an epoch has {n} pictures, but one optimizer step takes {batch}");
+            let remedy = "use a smaller batch or more data".to_owned();
+            return Err(TaskError::Unsuitable { problem, remedy }.into());
+        }
+        Ok(per_epoch)
+    }
+
     fn start(&self) -> Position {
         Position {
-            device: self.device_class.to_owned(),
-            instruction_set: self.instruction_set.to_owned(),
+            device: self.machine.class.to_owned(),
+            instruction_set: self.machine.instruction_set.to_owned(),
             batch: self.spec.batch,
             ..Position::default()
         }
@@ -209,23 +258,24 @@ impl Training<'_> {
 
     /// The latest checkpoint, if it was made on this class of device.
     fn resume(
-        &mut self,
+        &self,
         latest: Option<Checkpoint>,
         task: &mut dyn Task,
         optimizer: &mut Optimizer,
     ) -> Result<Option<(Position, EpochPlan)>, TrainError> {
         let Some(found) = latest else { return Ok(None) };
         let (mut position, plan) = checkpoint::read(&found.path, task, optimizer)?;
-        if position.device != self.device_class {
-            let (was, is, path) = (&position.device, self.device_class, found.path.display());
+        if position.device != self.machine.class {
+            let (was, is, path) = (&position.device, self.machine.class, found.path.display());
             let text = format!(
                 "the stage was begun on {was} and cannot be resumed on {is}; resume it there or delete its checkpoint: {path}"
             );
             return Err(RunError::Unexpected(text).into());
         }
-        if position.instruction_set != self.instruction_set {
-            position.marks.push(format!("resumed on {} after {}", self.instruction_set, position.instruction_set));
-            self.instruction_set.clone_into(&mut position.instruction_set);
+        let instructions = self.machine.instruction_set;
+        if position.instruction_set != instructions {
+            position.marks.push(format!("resumed on {instructions} after {}", position.instruction_set));
+            instructions.clone_into(&mut position.instruction_set);
         }
         Ok(Some((position, plan)))
     }
@@ -236,7 +286,7 @@ impl Training<'_> {
             epoch: position.epoch as u32,
             start: position.in_epoch * self.spec.accumulate,
             tail: Tail::Drop,
-            workers: self.workers,
+            workers: self.machine.workers,
             queue: QUEUE,
         };
         let pictures = self.data.pictures(self.split);
@@ -338,28 +388,6 @@ impl Training<'_> {
             LrScaling::Linear256 => self.spec.lr * (self.spec.batch * self.spec.accumulate) as f64 / 256.0,
         }
     }
-
-    fn save(
-        &self,
-        checkpoints: &CheckpointStore,
-        position: &mut Position,
-        plan: &EpochPlan,
-        task: &dyn Task,
-        optimizer: &Optimizer,
-        saver: &mut Saver,
-    ) -> Result<(), TrainError> {
-        self.lease.ensure_held().map_err(RunError::from)?;
-        position.seconds = saver.seconds();
-        let written = checkpoints
-            .save_with(position.updates as u64, |path| checkpoint::write(path, position, plan, task, optimizer));
-        written.map_err(|error| match error {
-            RunError::Store(error) => RunError::Store(self.lease.explain(error)),
-            other => other,
-        })?;
-        saver.last_time = Instant::now();
-        saver.last_updates = position.updates;
-        Ok(())
-    }
 }
 
 /// Adds a step's metrics to the window, and records the window's means when it is full.
@@ -401,8 +429,10 @@ fn flush(position: &mut Position, epoch: usize, step: usize) {
     position.records.extend(window.sums.into_iter().map(record));
 }
 
-/// When the last checkpoint was, and how long the work has taken.
-struct Saver {
+/// Where checkpoints go, when the last one was, and how long the work has taken.
+struct Saver<'a> {
+    lease: &'a Lease,
+    checkpoints: CheckpointStore,
     last_time: Instant,
     last_updates: usize,
     /// Optimizer steps between two checkpoints.
@@ -412,7 +442,28 @@ struct Saver {
     before: f64,
 }
 
-impl Saver {
+impl Saver<'_> {
+    fn save(
+        &mut self,
+        position: &mut Position,
+        plan: &EpochPlan,
+        task: &dyn Task,
+        optimizer: &Optimizer,
+    ) -> Result<(), TrainError> {
+        self.lease.ensure_held().map_err(RunError::from)?;
+        position.seconds = self.seconds();
+        let written = self
+            .checkpoints
+            .save_with(position.updates as u64, |path| checkpoint::write(path, position, plan, task, optimizer));
+        written.map_err(|error| match error {
+            RunError::Store(error) => RunError::Store(self.lease.explain(error)),
+            other => other,
+        })?;
+        self.last_time = Instant::now();
+        self.last_updates = position.updates;
+        Ok(())
+    }
+
     /// Whether a checkpoint is due, by steps or by time.
     fn is_due(&self, position: &Position) -> bool {
         (position.updates - self.last_updates) as f64 >= self.every || self.last_time.elapsed() >= CHECKPOINT_EVERY

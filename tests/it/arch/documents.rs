@@ -90,7 +90,7 @@ fn the_recipe_names_the_files_that_it_touches() {
     for needed in [
         "objectives/src/spec.rs",
         "objectives/src/task.rs",
-        "runner/src/engine/execute.rs",
+        "runner/src/engine/build.rs",
         "experiments/schema.json",
         "experiments/src/check/mod.rs",
         "tests/golden",

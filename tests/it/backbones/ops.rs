@@ -8,8 +8,9 @@ use reid_backbones::ops::{
     layer_norm, linear, patch_rows, take_tokens,
 };
 use reid_backbones::params::{Entry, ModuleId, ParamDef, Role};
+use reid_backbones::spec::Precision;
 use reid_backbones::vit::{block_defs, linear_defs, norm_defs};
-use reid_backbones::{ParamStore, Result};
+use reid_backbones::{Compute, ParamStore, Result};
 use reid_tests::golden::{max_abs, relative_to_max};
 use reid_tests::tensors::{bits, in_pool, normal, randomize, rng, values};
 
@@ -86,7 +87,7 @@ fn block_equals_composed_operations() -> Result<()> {
             &[(&x, &[]), (store.module(id).var(), entries)],
             DType::F64,
             || block(&x, &store.training(), id, heads, None),
-            |twins| block_composed(&twins[0], &twins[1], entries, heads, None),
+            |twins| block_composed(&twins[0], &twins[1], entries, heads, None, Precision::F32),
         )?;
     }
     Ok(())
@@ -103,7 +104,7 @@ fn large_blocks_equal_composed_operations() -> Result<()> {
         &[(&x, &[]), (store.module(id).var(), entries)],
         DType::F64,
         || block(&x, &store.training(), id, 3, None),
-        |twins| block_composed(&twins[0], &twins[1], entries, 3, None),
+        |twins| block_composed(&twins[0], &twins[1], entries, 3, None, Precision::F32),
     )
 }
 
@@ -121,7 +122,7 @@ fn block_drops_paths_as_composed_operations_do() -> Result<()> {
             &[(&x, &[]), (store.module(id).var(), entries)],
             DType::F32,
             run,
-            |twins| block_composed(&twins[0], &twins[1], entries, heads, Some(&drop_path)),
+            |twins| block_composed(&twins[0], &twins[1], entries, heads, Some(&drop_path), Precision::F32),
         )?;
         assert_eq!(bits(&run()?.get(3)?), bits(&x.get(3)?), "a sample without branches passes through");
     }
@@ -147,13 +148,42 @@ fn recomputed_blocks_give_the_same_bits() -> Result<()> {
     let x = Var::from_tensor(&normal(31, (3, 17, 24)))?;
     let drop_path = DropPath { attention: vec![0.0, 1.25, 1.0], mlp: vec![1.25, 0.0, 1.5] };
     let mut run = |recompute| -> Result<[Vec<u32>; 3]> {
-        store.set_recompute(recompute);
+        store.set_compute(Compute { recompute, ..Compute::default() });
         let y = block(&x, &store.training(), id, 3, Some(&drop_path))?;
         let gradients = y.sqr()?.sum_all()?.backward()?;
         let of = |var: &Tensor| bits(gradients.get(var).expect("a gradient"));
         Ok([bits(&y), of(&x), of(store.module(id).var())])
     };
     assert_eq!(run(false)?, run(true)?);
+    Ok(())
+}
+
+/// bfloat16 keeps 8 bits of a significand: what is wrong by more is no rounding.
+const BF16_OP: f64 = 0.02;
+
+/// Products in bfloat16 differ from f32 by its rounding, in the output and in every gradient, and blocks that
+/// are computed again give the same bits as kept ones. The same operators run on GPUs.
+#[test]
+fn products_in_bf16_are_close_and_recomputation_changes_nothing() -> Result<()> {
+    let (mut store, id) = block_module(24, 34)?;
+    let x = Var::from_tensor(&normal(35, (3, 17, 24)))?;
+    let probe = normal(36, (3, 17, 24));
+    let drop_path = DropPath { attention: vec![0.0, 1.25, 1.0], mlp: vec![1.25, 0.0, 1.5] };
+    let mut run = |compute| -> Result<[Tensor; 3]> {
+        store.set_compute(compute);
+        let y = block(&x, &store.training(), id, 3, Some(&drop_path))?;
+        let gradients = (&y * &probe)?.sum_all()?.backward()?;
+        let of = |var: &Tensor| gradients.get(var).expect("a gradient").clone();
+        Ok([y.detach(), of(&x), of(store.module(id).var())])
+    };
+    let exact = run(Compute::default())?;
+    let kept = run(Compute { precision: Precision::Bf16, recompute: false })?;
+    let again = run(Compute { precision: Precision::Bf16, recompute: true })?;
+    for ((exact, kept), again) in exact.iter().zip(&kept).zip(&again) {
+        let off = relative_to_max(&values(kept), &values(exact));
+        assert!(off > 1e-5 && off < BF16_OP, "{off:e}");
+        assert_eq!(bits(kept), bits(again));
+    }
     Ok(())
 }
 
@@ -281,7 +311,7 @@ fn cross_attention_equals_its_formula() -> Result<()> {
             &format!("attention of {n} queries to {m} tokens"),
             &[(&q, &[]), (&kv, &[])],
             DType::F64,
-            || cross_attention(&q, &kv, heads),
+            || cross_attention(&q, &kv, heads, Precision::F32),
             |twins| {
                 let q = split_heads(&twins[0], heads)?; // [b, h, n, d/h]
                 let k = split_heads(&twins[1].narrow(2, 0, d)?, heads)?; // [b, h, m, d/h]
@@ -300,7 +330,7 @@ fn cross_attention_equals_its_formula() -> Result<()> {
 fn attention_holds_at_large_logits() -> Result<()> {
     let q = Var::from_tensor(&(normal(15, (2, 4, 8)) * 1000.0)?)?;
     let kv = Var::from_tensor(&(normal(16, (2, 6, 16)) * 1000.0)?)?;
-    let y = cross_attention(&q, &kv, 2)?;
+    let y = cross_attention(&q, &kv, 2, Precision::F32)?;
     let gradients = y.sum_all()?.backward()?;
     let all = [&y, gradients.get(q.as_tensor()).unwrap(), gradients.get(kv.as_tensor()).unwrap()];
     assert!(all.iter().all(|tensor| values(tensor).iter().all(|value| value.is_finite())));
@@ -424,7 +454,7 @@ fn block_does_not_depend_on_the_number_of_threads() -> Result<()> {
     let kv = Var::from_tensor(&normal(25, (5, 40, 96)))?;
     let run = || -> Result<Vec<Vec<u32>>> {
         let y = block(&x, &store.training(), id, 3, None)?;
-        let mixed = cross_attention(&q, &kv, 3)?;
+        let mixed = cross_attention(&q, &kv, 3, Precision::F32)?;
         let gradients = (y.sqr()?.sum_all()? + mixed.sqr()?.sum_all()?)?.backward()?;
         let of = [x.as_tensor(), store.module(id).var(), &q, &kv];
         let gradients = of.map(|of| bits(gradients.get(of).expect("a gradient")));

@@ -1,5 +1,7 @@
 //! First runs, second runs, and the verbs around them.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::TINY;
@@ -89,6 +91,46 @@ fn a_plan_shows_what_is_done_and_writes_nothing() {
     // What a seed has computed serves the sweep.
     assert_eq!(lab.done(&["tiny.yaml"]).computed(), 5);
     assert!(lab.done(&["plan", "tiny.yaml"]).text().starts_with("tiny: 4 runs, 10 stages, all done\n"));
+}
+
+/// Peaks of memory by the shape of the work, in bytes.
+fn learnt_peaks(lab: &Lab) -> BTreeMap<String, f64> {
+    let text = std::fs::read_to_string(lab.path("state/reid-run/calibration.json")).expect("a calibration");
+    let known: Value = serde_json::from_str(&text).expect("JSON");
+    let costs = known["costs"].as_object().expect("costs by shape");
+    costs.iter().map(|(shape, cost)| (shape.clone(), cost["bytes"].as_f64().expect("Linux tells"))).collect()
+}
+
+#[test]
+fn trials_tell_the_cost_before_anything_is_computed() {
+    let lab = Lab::with("tiny.yaml", &sweep());
+    let plan = lab.done(&["plan", "tiny.yaml", "--calibrate"]);
+    for part in ["2 to do, ", " ms a step, ", " MB\n", "\nabout ", " of memory on this machine\n"] {
+        assert!(plan.text().contains(part), "no {part:?} in:\n{}", plan.text());
+    }
+    assert!(!lab.path("runs").exists());
+    // What was measured is remembered.
+    assert_eq!(lab.done(&["plan", "tiny.yaml"]).text(), plan.text());
+    assert!(!lab.done(&["plan", "tiny.yaml", "--calibrate"]).err.contains(": measured"));
+    let foretold = learnt_peaks(&lab);
+
+    lab.done(&["tiny.yaml"]);
+    let found = learnt_peaks(&lab);
+    assert!(found.keys().eq(foretold.keys()), "a kind of work was not measured");
+    // A later stage's peak has what earlier ones left in it, so the greatest is what counts.
+    let greatest = |peaks: BTreeMap<String, f64>| peaks.into_values().fold(0.0, f64::max);
+    let (foretold, found) = (greatest(foretold), greatest(found));
+    assert!((0.75..1.25).contains(&(foretold / found)), "{foretold} bytes foretold, {found} found");
+}
+
+#[test]
+fn bf16_runs_on_a_cpu_and_warns() {
+    let lab = Lab::with("tiny.yaml", &format!("{TINY}precision: bf16\n"));
+    let said = lab.done(&["tiny.yaml"]);
+    assert!(said.err.contains("`precision: bf16` on a CPU is slower than f32"), "{}", said.err);
+    assert_eq!(lab.rows("runs")[0].precision, "bf16");
+    // Other arithmetic is another stage.
+    assert_eq!(lab.done(&["tiny.yaml", "precision=f32"]).computed(), 3);
 }
 
 #[test]

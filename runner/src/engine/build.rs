@@ -1,0 +1,108 @@
+//! The tasks and models of stages, as their specs describe them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use reid_backbones::{Compute, weights};
+use reid_data::dataset::Split;
+use reid_experiments::spec::RunSpec;
+use reid_objectives::person_mae::PersonMae;
+use reid_objectives::protocols::model::{EncoderModel, NeckModel};
+use reid_objectives::protocols::supervised::Supervised;
+use reid_objectives::spec::{ObjectiveSpec, ProtocolSpec};
+use reid_objectives::task::{Embed, Task};
+
+use super::Plan;
+use super::plan::{StageDef, StageKind, evaluation_spec, pretrain_split};
+use super::train::TrainError;
+use crate::exit::RunError;
+use crate::store::StageDir;
+
+/// Encoder weights of a pre-training.
+pub(super) const ENCODER_FILE: &str = "encoder.safetensors";
+/// Model of a protocol's training.
+pub(super) const MODEL_FILE: &str = "model.safetensors";
+
+/// One stage and where its tensors are to live.
+#[derive(Clone, Copy)]
+pub(super) struct Build<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) stage: &'a StageDef,
+    pub(super) device: &'a Device,
+}
+
+impl<'a> Build<'a> {
+    pub(super) fn spec(&self) -> &'a RunSpec {
+        &self.plan.runs[self.stage.run].run.spec
+    }
+
+    fn compute(&self) -> Compute {
+        let recompute = self.stage.train.as_ref().is_some_and(|train| train.recompute);
+        Compute { precision: self.spec().precision, recompute }
+    }
+
+    /// The task of a training stage, and the split its plans index.
+    pub(super) fn task(&self, input: Option<&StageDir>) -> Result<(Box<dyn Task>, Split), TrainError> {
+        let (spec, device) = (self.spec(), self.device);
+        let (mut task, split): (Box<dyn Task>, Split) = if self.stage.kind == StageKind::Pretrain {
+            match &spec.pretrain.objective {
+                ObjectiveSpec::PersonMae(objective) => {
+                    let batch = spec.pretrain.train.batch;
+                    let task = PersonMae::build(objective, &self.stage.vit, batch, self.stage.seed, device)?;
+                    (Box::new(task), pretrain_split(&self.stage.data))
+                }
+                ObjectiveSpec::None(_) => {
+                    return Err(RunError::Unexpected("`none` has no pre-training stage".to_owned()).into());
+                }
+            }
+        } else {
+            match &spec.protocol {
+                ProtocolSpec::Supervised(protocol) => {
+                    let identities = self.stage.data.dataset.identities(Split::Train).len();
+                    let encoder = self.encoder(input)?;
+                    let task =
+                        Supervised::build(protocol, &self.stage.vit, encoder, identities, self.stage.seed, device)?;
+                    (Box::new(task), Split::Train)
+                }
+                ProtocolSpec::Direct(_) => {
+                    return Err(RunError::Unexpected("`direct` has no training stage".to_owned()).into());
+                }
+            }
+        };
+        task.set_compute(self.compute());
+        Ok((task, split))
+    }
+
+    /// The pre-trained encoder, or the random one of the pre-training seed.
+    fn encoder(&self, input: Option<&StageDir>) -> Result<EncoderModel, TrainError> {
+        Ok(match input {
+            Some(dir) => {
+                let path = dir.artefact(ENCODER_FILE).map_err(RunError::from)?;
+                EncoderModel::with_weights(&self.stage.vit, &read_weights(&path)?, &path, self.device)?
+            }
+            None => {
+                EncoderModel::random(&self.stage.vit, self.plan.runs[self.stage.run].run.seeds.pretrain, self.device)?
+            }
+        })
+    }
+
+    /// The model that an evaluation stage asks; of random weights where there is no input.
+    pub(super) fn model(&self, input: Option<&StageDir>) -> Result<Box<dyn Embed>, TrainError> {
+        let protocol = &self.spec().protocol;
+        Ok(match (protocol, input) {
+            (ProtocolSpec::Supervised(_), Some(dir)) => {
+                let path = dir.artefact(MODEL_FILE).map_err(RunError::from)?;
+                let feature = evaluation_spec(protocol).feature;
+                let model =
+                    NeckModel::from_product(&self.stage.vit, &read_weights(&path)?, feature, &path, self.device)?;
+                Box::new(model.with_compute(self.compute()))
+            }
+            _ => Box::new(self.encoder(input)?.with_compute(self.compute())),
+        })
+    }
+}
+
+fn read_weights(path: &Path) -> Result<BTreeMap<String, Tensor>, TrainError> {
+    Ok(weights::read(path).map_err(reid_objectives::TaskError::from)?)
+}
