@@ -104,6 +104,9 @@ pub enum RunError {
     /// The data is invalid or unreachable.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The built-in data break rules of their audit.
+    #[error("the data break {} of the audit: see VIOLATED above, and take more identities or the shipped sizes", rules(*.0))]
+    Audit(usize),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -148,6 +151,10 @@ fn of_results(error: &ResultsError) -> ExitCode {
     }
 }
 
+fn rules(number: usize) -> String {
+    format!("{number} rule{}", if number == 1 { "" } else { "s" })
+}
+
 /// What the user can do about failed runs.
 fn retry(failed: usize, given_up: usize) -> &'static str {
     match (failed - given_up, given_up) {
@@ -164,7 +171,7 @@ impl RunError {
             Self::Usage(_) => ExitCode::Usage,
             Self::Spec(_) => ExitCode::Spec,
             Self::NothingSelected(_) => ExitCode::NothingSelected,
-            Self::Data(_) => ExitCode::Data,
+            Self::Data(_) | Self::Audit(_) => ExitCode::Data,
             Self::Store(_) => ExitCode::Store,
             Self::Results(error) => of_results(error),
             Self::Interrupted { .. } => ExitCode::Interrupted,

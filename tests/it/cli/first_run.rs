@@ -123,6 +123,15 @@ fn trials_tell_the_cost_before_anything_is_computed() {
     assert!((0.75..1.25).contains(&(foretold / found)), "{foretold} bytes foretold, {found} found");
 }
 
+/// With a handful of people nothing is as far from chance as the rules want it, and the exit code says so.
+#[test]
+fn an_audit_that_fails_is_an_error() {
+    let lab = Lab::with("tiny.yaml", TINY);
+    let said = lab.run(&["data", "synth", "--audit", "--spec", "tiny.yaml"]);
+    assert!(said.text().contains("within 2 of chance: VIOLATED"), "{}", said.text());
+    said.assert_error(5, &["of the audit: see VIOLATED above"]);
+}
+
 #[test]
 fn bf16_runs_on_a_cpu_and_warns() {
     let lab = Lab::with("tiny.yaml", &format!("{TINY}precision: bf16\n"));
