@@ -15,7 +15,10 @@ pub struct Neutral {
 }
 
 /// All such fields.
-pub const NEUTRAL: &[Neutral] = &[Neutral { suffix: "train.evaluate_every", value: r#"{"never":{}}"# }];
+pub const NEUTRAL: &[Neutral] = &[
+    Neutral { suffix: "train.evaluate_every", value: r#"{"never":{}}"# },
+    Neutral { suffix: "train.clip_scope", value: r#""all""# },
+];
 
 /// The value without fields that are at their neutral value.
 pub fn drop_neutral(mut value: Json, neutral: &[Neutral]) -> Json {

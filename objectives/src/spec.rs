@@ -94,6 +94,7 @@ impl Default for SupervisedSpec {
                 }),
                 optim: OptimSpec::Sgd(reid_backbones::optim::spec::SgdSpec::default()),
                 clip: 0.0,
+                clip_scope: ClipScope::All,
                 checkpoint_every: Duration::Epochs(10.0),
                 evaluate_every: EvaluateEvery::Never(Never {}),
                 recompute: false,
@@ -227,9 +228,11 @@ pub struct TrainSpec {
     pub schedule: ScheduleSpec,
     /// Update rule.
     pub optim: OptimSpec,
-    /// Largest global gradient norm; 0 does not clip.
+    /// Largest norm of a gradient; 0 does not clip.
     #[schemars(range(min = 0.0, max = 1e6))]
     pub clip: f64,
+    /// What that norm is taken over.
+    pub clip_scope: ClipScope,
     /// How often a checkpoint is written, besides every few minutes.
     pub checkpoint_every: Duration,
     /// How often the model is evaluated on the validation part while it trains, besides its own
@@ -252,11 +255,22 @@ impl Default for TrainSpec {
             schedule: ScheduleSpec::WarmupCosine(WarmupCosine::default()),
             optim: OptimSpec::Adamw(reid_backbones::optim::spec::AdamwSpec::default()),
             clip: 0.0,
+            clip_scope: ClipScope::All,
             checkpoint_every: Duration::Epochs(10.0),
             evaluate_every: EvaluateEvery::Never(Never {}),
             recompute: false,
         }
     }
+}
+
+/// What a gradient's norm is taken over for clipping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClipScope {
+    /// All parameters together.
+    All,
+    /// Each tensor on its own (DINO's and iBOT's `clip_gradients`).
+    Tensor,
 }
 
 /// Distance between two evaluation points of a training.

@@ -1,5 +1,6 @@
 //! Tests of the backbones: operators against slow twins in f64, the encoder, parameters, optimizers.
 
+mod differences;
 mod fixture;
 mod losses;
 mod machine;

@@ -1,15 +1,19 @@
 //! Exponential moving average of one store into another, and norms of gradients.
 
-use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, bail};
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, Device, InplaceOp1, InplaceOp2, Layout, bail};
 use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::kernels::vectorized;
 use crate::ops::values;
-use crate::params::{Gradients, ParamStore};
+use crate::params::{Entry, Gradients, ParamStore};
 
 /// Elements per task and per partial sum.
 const CHUNK: usize = 1 << 14;
+/// Added to a norm before it divides (`torch.nn.utils.clip_grad_norm_`, DINO).
+const CLIP_EPS: f64 = 1e-6;
 
 /// `average = momentum * average + (1 - momentum) * source`, over all modules that share a name.
 ///
@@ -76,18 +80,49 @@ impl InplaceOp1 for Scale {
         let (CpuStorage::F32(values), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
             bail!("gradients are contiguous and f32")
         };
-        values[start..end].par_chunks_mut(CHUNK).for_each(|values| {
-            vectorized(
-                #[inline(always)]
-                || {
-                    for value in values {
-                        *value *= self.factor;
-                    }
-                },
-            );
-        });
+        scale(&mut values[start..end], self.factor);
         Ok(())
     }
+}
+
+/// Scales each tensor of a buffer down to a largest norm.
+struct ClipTensors {
+    entries: Arc<[Entry]>,
+    largest: f64,
+}
+
+impl InplaceOp1 for ClipTensors {
+    fn name(&self) -> &'static str {
+        "clip-tensors"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let (CpuStorage::F32(values), Some((start, _))) = (storage, layout.contiguous_offsets()) else {
+            bail!("gradients are contiguous and f32")
+        };
+        for entry in self.entries.iter() {
+            let tensor = &mut values[start + entry.offset..][..entry.len()];
+            let partials: Vec<f64> = tensor.par_chunks(CHUNK).map(sum_of_squares).collect();
+            let factor = self.largest / (partials.iter().sum::<f64>().sqrt() + CLIP_EPS);
+            if factor < 1.0 {
+                scale(tensor, factor as f32);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn scale(values: &mut [f32], factor: f32) {
+    values.par_chunks_mut(CHUNK).for_each(|values| {
+        vectorized(
+            #[inline(always)]
+            || {
+                for value in values {
+                    *value *= factor;
+                }
+            },
+        );
+    });
 }
 
 impl Gradients {
@@ -117,7 +152,7 @@ impl Gradients {
             let buffer = if buffer.device().is_cpu() {
                 buffer
             } else {
-                host = buffer.to_device(&candle_core::Device::Cpu)?;
+                host = buffer.to_device(&Device::Cpu)?;
                 &host
             };
             let flat = buffer.contiguous()?;
@@ -128,14 +163,34 @@ impl Gradients {
         Ok(total.sqrt())
     }
 
-    /// Scales down to a largest global norm, as `torch.nn.utils.clip_grad_norm_` does (eps 1e-6).
+    /// Scales each tensor down to a largest norm of its own (DINO, `clip_gradients`). Returns the norm of all
+    /// together before.
+    ///
+    /// # Errors
+    /// Only if candle refuses.
+    pub fn clip_tensors(&mut self, store: &ParamStore, largest: f64) -> Result<f64> {
+        let norm = self.norm()?;
+        for (buffer, module) in self.buffers.iter_mut().zip(store.modules()) {
+            let op = ClipTensors { entries: Arc::clone(&module.entries), largest };
+            if buffer.device().is_cpu() {
+                buffer.inplace_op1(&op)?;
+            } else {
+                let host = buffer.to_device(&Device::Cpu)?;
+                host.inplace_op1(&op)?;
+                *buffer = host.to_device(buffer.device())?;
+            }
+        }
+        Ok(norm)
+    }
+
+    /// Scales down to a largest global norm, as `torch.nn.utils.clip_grad_norm_` does.
     /// Returns the norm before.
     ///
     /// # Errors
     /// Only if candle refuses.
     pub fn clip(&mut self, largest: f64) -> Result<f64> {
         let norm = self.norm()?;
-        let factor = largest / (norm + 1e-6);
+        let factor = largest / (norm + CLIP_EPS);
         if factor < 1.0 {
             self.scale(factor)?;
         }

@@ -31,9 +31,10 @@ const POLL: Duration = Duration::from_millis(500);
 /// A failed run is tried once more by a later invocation.
 const MOST_ATTEMPTS: i64 = 2;
 
-/// Processes that may die at a stage without getting further; then other runs go first, and one more death fails
-/// the run.
+/// Processes that may die at a stage without getting further; then other runs go first.
 const MOST_DEATHS: u32 = 2;
+/// So many deaths fail the run.
+const FATAL_DEATHS: u32 = 5;
 
 /// What execution needs besides the plan.
 pub struct Engine {
@@ -219,13 +220,13 @@ impl Engine {
         }
         if lease.notices().iter().any(|notice| !notice.ends_with(GIVEN_BACK)) {
             let deaths = Deaths::count(&lease)?;
-            if deaths > MOST_DEATHS {
+            if deaths >= FATAL_DEATHS {
                 // Counted anew when a later invocation tries the failed run once more.
                 Deaths::default().write(&lease)?;
                 let reason = format!("{deaths} processes have died at it, perhaps for lack of memory");
                 return Err(StageFailure::Run { stage: stage.label.clone(), reason });
             }
-            if deaths == MOST_DEATHS && !wait {
+            if deaths >= MOST_DEATHS && !wait {
                 let text = "processes have died at it more than once, perhaps for lack of memory; other runs go first";
                 self.progress.warn(format_args!("{}: {text}", stage.label));
                 return Err(StageFailure::Later);

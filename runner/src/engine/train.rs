@@ -14,7 +14,7 @@ use reid_objectives::TaskError;
 use reid_objectives::math::schedule::{RunLength, learning_rate};
 use reid_objectives::metric::MetricKey;
 use reid_objectives::protocols::evaluation;
-use reid_objectives::spec::{LrScaling, TrainSpec};
+use reid_objectives::spec::{ClipScope, LrScaling, TrainSpec};
 use reid_objectives::task::{Clock, Services, StepOutput, Task};
 
 use super::checkpoint::{self, Position, Recorded};
@@ -335,8 +335,12 @@ impl Training<'_> {
         if self.spec.accumulate > 1 {
             grads.scale(1.0 / self.spec.accumulate as f64).map_err(TaskError::from)?;
         }
-        let norm =
-            if self.spec.clip > 0.0 { grads.clip(self.spec.clip) } else { grads.norm() }.map_err(TaskError::from)?;
+        let norm = match self.spec.clip_scope {
+            _ if self.spec.clip <= 0.0 => grads.norm(),
+            ClipScope::All => grads.clip(self.spec.clip),
+            ClipScope::Tensor => grads.clip_tensors(task.trainable(), self.spec.clip),
+        }
+        .map_err(TaskError::from)?;
         // An update by such a gradient would spoil the parameters, and the next checkpoint with them.
         if !norm.is_finite() {
             return Err(not_finite("gradient norm", norm, position));

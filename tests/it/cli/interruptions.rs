@@ -9,7 +9,7 @@ use polars::prelude::{DataFrame, LazyFrame};
 use reid_results::read;
 
 use super::TINY;
-use super::program::{Lab, children, has_checkpoint};
+use super::program::{Lab, checkpoints, children};
 
 /// Trainings that take a while and are checkpointed often.
 fn slow() -> String {
@@ -80,9 +80,10 @@ fn kill_9_at_any_moment_changes_nothing() {
     let mut resumed = 0;
     for kill in 0..KILLS {
         let mut running = broken.start(&["tiny.yaml"]);
-        // Half of the kills are certain to find work that a checkpoint knows of.
+        // Half of the kills are certain to find work that a new checkpoint knows of.
         if kill % 2 == 0 {
-            running.wait_until(|| has_checkpoint(&broken.path("runs")));
+            let before = checkpoints(&broken.path("runs"));
+            running.wait_until(|| checkpoints(&broken.path("runs")).difference(&before).next().is_some());
         }
         thread::sleep(Duration::from_millis(chance.hash_one(kill) % 150));
         resumed += usize::from(running.kill().err.contains(": resumed at step "));
@@ -133,14 +134,14 @@ fn a_stage_that_ends_processes_lets_the_other_runs_go_first() {
         running.wait_for("pretrain person_mae s0: started");
         running.kill();
     }
-    // Once more, when nothing else is left to do: the run has failed, and is tried again by the next invocation.
+    // More often, and when nothing else is left to do: the run has failed, and is tried again by the next invocation.
     let other = Lab::with("tiny.yaml", &format!("{spec}sweep: {{list: [{list}]}}\n"));
-    for _ in 0..3 {
+    for _ in 0..5 {
         let mut running = other.start(&["tiny.yaml"]);
         running.wait_for("pretrain person_mae s0: started");
         running.kill();
     }
-    other.run(&["tiny.yaml"]).assert_error(100, &["pretrain person_mae s0 failed: 3 processes have died at it"]);
+    other.run(&["tiny.yaml"]).assert_error(100, &["pretrain person_mae s0 failed: 5 processes have died at it"]);
     other.done(&["tiny.yaml"]);
 
     let last = lab.done(&["tiny.yaml"]);
@@ -173,7 +174,7 @@ fn a_damaged_checkpoint_and_a_damaged_stage_cost_work_and_nothing_else() {
 
     let broken = Lab::with("tiny.yaml", &spec);
     let mut running = broken.start(&["tiny.yaml"]);
-    running.wait_until(|| has_checkpoint(&broken.path("runs")));
+    running.wait_until(|| !checkpoints(&broken.path("runs")).is_empty());
     running.kill();
     for attempt in children(&broken.path("runs/partial")).into_iter().flat_map(|key| children(&key)) {
         for file in children(&attempt.join("checkpoints")) {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::program::{Lab, has_checkpoint};
+use super::program::{Lab, checkpoints};
 use crate::data::fixture::{jpeg, picture};
 
 /// Supervised training on the folder `set` beside the spec.
@@ -149,7 +149,7 @@ fn pictures_that_vanish_fail_their_run_alone_and_the_mended_training_goes_on() {
     write_picture(&lab, "../other/bounding_box_test/0000_c3s1_000011_00.jpg", 11);
 
     let mut running = lab.start(&["market.yaml"]);
-    assert!(running.wait_until(|| has_checkpoint(&lab.path("runs"))), "it is done already");
+    assert!(running.wait_until(|| !checkpoints(&lab.path("runs")).is_empty()), "it is done already");
     let train = lab.path("set/bounding_box_train");
     fs::rename(&train, lab.path("set/away")).expect("moved");
     let first = running.end();

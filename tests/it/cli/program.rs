@@ -1,7 +1,7 @@
 //! Runs the program as a process of its own: this test binary again, told by the environment to be
 //! `reid-run`. So the tests need no other binary, which might be missing or old.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -160,11 +160,11 @@ pub(super) fn children(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Whether an unfinished stage has a checkpoint of some step.
-pub(super) fn has_checkpoint(store: &Path) -> bool {
+/// Sound checkpoints of unfinished stages.
+pub(super) fn checkpoints(store: &Path) -> BTreeSet<PathBuf> {
     let attempts = children(&store.join("partial")).into_iter().flat_map(|key| children(&key));
     let files = attempts.flat_map(|attempt| children(&attempt.join("checkpoints")));
-    files.into_iter().any(|file| file.extension().is_some_and(|extension| extension == "b3"))
+    files.filter(|file| file.extension().is_some_and(|extension| extension == "b3")).collect()
 }
 
 /// A process of the program. It does not outlive the test.

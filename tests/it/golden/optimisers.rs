@@ -5,19 +5,22 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use reid_backbones::init::Init;
 use reid_backbones::optim::spec::{AdamwSpec, DecayRule, OptimSpec, SgdSpec};
-use reid_backbones::optim::{Optimizer, groups};
+use reid_backbones::optim::{Optimizer, ema_update, groups};
 use reid_backbones::params::{ParamDef, Role};
 use reid_backbones::spec::{Positions, VitDims, VitSize, VitSpec};
 use reid_backbones::vit::linear_defs;
 use reid_backbones::{Gradients, ParamStore, Result, Vit};
 use reid_tests::Golden;
-use reid_tests::golden::max_abs;
+use reid_tests::golden::{max_abs, relative_to_max};
 use reid_tests::tensors::values;
 
 /// Parameters after a step, absolute.
 const TRAJECTORY: f64 = 1e-6;
 /// Scales and decays of groups, absolute.
 const GROUP: f64 = 1e-12;
+
+/// Clipped gradients and averages, relative to each tensor's largest value.
+const SSL: f64 = 1e-6;
 
 /// The case's three tensors, in the order in which they lie in one buffer here.
 const TENSORS: [(&str, Role); 3] = [("w", Role::Weight), ("b", Role::Bias), ("pos_embed", Role::Token)];
@@ -72,6 +75,55 @@ fn sgd() -> Result<()> {
     let weight_decay = Golden::load("optimisers").param("weight_decay");
     let spec = SgdSpec { momentum: 0.9, weight_decay, decay: DecayRule::NotVectors, bias_lr: 1.0, layer_decay: 1.0 };
     check_trajectory("sgd", &OptimSpec::Sgd(spec))
+}
+
+/// Groups, clipping of each tensor and the teacher's average, of tensors that lie in one buffer here.
+#[test]
+fn ssl_param_groups_clip_ema() -> Result<()> {
+    let golden = Golden::load("ssl_param_groups_clip_ema");
+    let name = |key: String| key.trim_start_matches("in.student.").to_owned();
+    let names: Vec<String> = golden.keys("in.student.").into_iter().map(name).collect();
+    assert!(!names.is_empty());
+    let role = |name: &str| match name {
+        "pos_embed" => Role::Token,
+        name if name.rsplit('.').next() == Some("bias") => Role::Bias,
+        name if golden.shape(&format!("in.student.{name}")).len() == 1 => Role::Scale,
+        _ => Role::Weight,
+    };
+    let store_of = |side: &str| -> Result<ParamStore> {
+        let mut store = ParamStore::new(&Device::Cpu);
+        let def = |name: &String| {
+            let key = format!("in.{side}.{name}");
+            let name: &'static str = name.clone().leak();
+            ParamDef { name, shape: golden.shape(&key), role: role(name), init: Init::Fixed(golden.f32s(&key)) }
+        };
+        store.add("m", 0, &names.iter().map(def).collect::<Vec<_>>(), &|_| Box::new(|| 0.5))?;
+        Ok(store)
+    };
+    let (student, teacher) = (store_of("student")?, store_of("teacher")?);
+
+    let spec = AdamwSpec { weight_decay: 0.04, decay: DecayRule::NotVectors, ..AdamwSpec::default() };
+    for (name, segment) in names.iter().zip(&groups(&OptimSpec::Adamw(spec), &student)[0]) {
+        let is_free = golden.i64s(&format!("out.group.{name}")) == [1];
+        assert_eq!(segment.group.weight_decay == 0.0, is_free, "{name}");
+    }
+
+    let flat = |name: &String| golden.tensor(&format!("in.grad.{name}")).flatten_all();
+    let flat: Vec<Tensor> = names.iter().map(flat).collect::<candle_core::Result<_>>()?;
+    let mut gradients = Gradients { buffers: vec![Tensor::cat(&flat, 0)?] };
+    let norm = gradients.clip_tensors(&student, golden.scalar("in.clip"))?;
+    let expected = golden.f64s("out.norms_before").iter().map(|norm| norm * norm).sum::<f64>().sqrt();
+    assert!((norm / expected - 1.0).abs() <= SSL, "{norm} {expected}");
+    ema_update(&teacher, &student, golden.scalar("in.momentum"))?;
+    for (name, entry) in names.iter().zip(student.modules()[0].entries.iter()) {
+        let clipped = values(&gradients.buffers[0].narrow(0, entry.offset, entry.len())?);
+        let averaged = values(&teacher.get(&format!("m.{name}")).expect("a parameter of the store")?);
+        for (what, ours) in [("grad_clipped", clipped), ("teacher", averaged)] {
+            let off = relative_to_max(&ours, &golden.f64s(&format!("out.{what}.{name}")));
+            assert!(off <= SSL, "{what} {name}: {off:e}");
+        }
+    }
+    Ok(())
 }
 
 /// The case names an encoder's parameters and a head's, whatever their sizes.
