@@ -34,7 +34,7 @@ const MOST_ATTEMPTS: i64 = 2;
 /// Processes that may die at a stage without getting further; then other runs go first.
 const MOST_DEATHS: u32 = 2;
 /// So many deaths fail the run.
-const FATAL_DEATHS: u32 = 5;
+const FATAL_DEATHS: u32 = 10;
 
 /// What execution needs besides the plan.
 pub struct Engine {

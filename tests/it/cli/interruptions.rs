@@ -136,12 +136,12 @@ fn a_stage_that_ends_processes_lets_the_other_runs_go_first() {
     }
     // More often, and when nothing else is left to do: the run has failed, and is tried again by the next invocation.
     let other = Lab::with("tiny.yaml", &format!("{spec}sweep: {{list: [{list}]}}\n"));
-    for _ in 0..5 {
+    for _ in 0..10 {
         let mut running = other.start(&["tiny.yaml"]);
         running.wait_for("pretrain person_mae s0: started");
         running.kill();
     }
-    other.run(&["tiny.yaml"]).assert_error(100, &["pretrain person_mae s0 failed: 5 processes have died at it"]);
+    other.run(&["tiny.yaml"]).assert_error(100, &["pretrain person_mae s0 failed: 10 processes have died at it"]);
     other.done(&["tiny.yaml"]);
 
     let last = lab.done(&["tiny.yaml"]);
