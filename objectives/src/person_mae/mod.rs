@@ -29,7 +29,7 @@ use reid_data::dataset::Split;
 use reid_data::plan::EpochPlan;
 use reid_data::rng::{Key, Rng, Stream};
 use reid_data::sampler;
-use reid_data::spec::Size;
+use reid_data::spec::{PhotometricSpec, Size};
 use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec, Window};
 
 pub use decoder::{Decoder, DecoderPositions, DecoderShape};
@@ -311,6 +311,7 @@ impl Task for PersonMae {
             crop: Crop::RandomResized { scale, ratio: self.spec.ratio },
             filter: self.spec.filter,
             flip: 0.0,
+            photometric: PhotometricSpec::default(),
             normalisation: self.spec.normalisation,
             erasing: None,
         };

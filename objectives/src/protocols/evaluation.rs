@@ -3,7 +3,7 @@
 use reid_backbones::spec::VitSpec;
 use reid_data::dataset::{Record, Split};
 use reid_data::spec::{Normalisation, Size};
-use reid_data::views::{Crop, ViewPlan, ViewSpec};
+use reid_data::views::{ViewPlan, ViewSpec};
 
 use crate::error::Result;
 use crate::math::distance::normalize_rows;
@@ -51,7 +51,7 @@ pub fn description(spec: &EvaluationSpec) -> String {
 /// Views of evaluated pictures: the whole picture, resized.
 pub fn views(spec: &EvaluationSpec, backbone: &VitSpec, normalisation: Normalisation) -> ViewPlan {
     let size = Size(backbone.image[0], backbone.image[1]);
-    let view = ViewSpec { size, crop: Crop::Full, filter: spec.filter, flip: 0.0, normalisation, erasing: None };
+    let view = ViewSpec { filter: spec.filter, ..ViewSpec::whole(size, normalisation) };
     ViewPlan { views: vec![view], shared_flip: 0.0 }
 }
 

@@ -11,7 +11,7 @@ use reid_backbones::{Compute, Encoder, Input, ParamStore, Vit, ops};
 use reid_data::dataset::Split;
 use reid_data::plan::EpochPlan;
 use reid_data::sampler::{self, PkSettings};
-use reid_data::spec::Size;
+use reid_data::spec::{PhotometricSpec, Size};
 use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec};
 
 use super::evaluation;
@@ -88,6 +88,7 @@ impl Task for Supervised {
             crop: Crop::PadCrop { pad: augment.pad },
             filter: augment.filter,
             flip: augment.flip,
+            photometric: PhotometricSpec::default(),
             normalisation: augment.normalisation,
             erasing: (augment.erasing.probability > 0.0).then_some(augment.erasing),
         };

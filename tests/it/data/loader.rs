@@ -10,12 +10,19 @@ use reid_data::loader::{Loader, LoaderSettings, Tail};
 use reid_data::pictures::Pictures;
 use reid_data::plan::EpochPlan;
 use reid_data::sampler::{sequential, shuffle};
-use reid_data::spec::{ErasingSpec, Filter, Normalisation, Size};
+use reid_data::spec::{BlurSpec, ErasingSpec, Filter, JitterSpec, Normalisation, PhotometricSpec, Size};
 use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec};
 
 use super::fixture::Market;
 
 const SETTINGS: LoaderSettings = LoaderSettings { seed: 4, epoch: 2, start: 0, tail: Tail::Drop, workers: 0, queue: 2 };
+
+/// Every operation now and then.
+fn photometric() -> PhotometricSpec {
+    let jitter = JitterSpec { probability: 0.8, ..JitterSpec::default() };
+    let blur = BlurSpec { probability: 0.5, ..BlurSpec::default() };
+    PhotometricSpec { jitter, grayscale: 0.2, blur, solarise: 0.2, ..PhotometricSpec::default() }
+}
 
 /// Two large views, one of them erased, and a small one between them.
 fn views() -> ViewPlan {
@@ -24,6 +31,7 @@ fn views() -> ViewPlan {
         crop: Crop::RandomResized { scale: [0.3, 1.0], ratio: [0.4, 0.8] },
         filter: Filter::Bicubic,
         flip: 0.5,
+        photometric: photometric(),
         normalisation: Normalisation::Imagenet,
         erasing: None,
     };
