@@ -4,7 +4,7 @@ mod positions;
 
 use candle_core::{Device, Tensor};
 
-pub use positions::{sincos_2d, sincos_at};
+pub use positions::{Resampling, grid_of, resize_weights, sincos_2d, sincos_at};
 
 use crate::encoder::{Captured, Encoder, Input, Tokens};
 use crate::error::Result;

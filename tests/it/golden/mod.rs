@@ -6,6 +6,7 @@ mod losses;
 mod mae;
 mod metrics;
 mod optimisers;
+mod positions;
 mod schedules;
 mod vit;
 
