@@ -58,13 +58,16 @@ pub enum MetricKey {
     /// Mean over channels of the class token's standard deviation over a batch; near 0 means
     /// collapse.
     FeatureStd,
+    /// Directions over which a batch's features spread: the exponential of the entropy of their singular
+    /// values ([`crate::math::spectrum::effective_rank`]); near 1 means dimensional collapse.
+    EffectiveRank,
     /// Share of masked cells that came from blocks.
     BlockShare,
 }
 
 impl MetricKey {
     /// All metrics.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Map,
         Self::Rank1,
         Self::Rank5,
@@ -80,6 +83,7 @@ impl MetricKey {
         Self::GradNorm,
         Self::Lr,
         Self::FeatureStd,
+        Self::EffectiveRank,
         Self::BlockShare,
     ];
 
@@ -101,6 +105,7 @@ impl MetricKey {
             Self::GradNorm => "grad_norm",
             Self::Lr => "lr",
             Self::FeatureStd => "feature_std",
+            Self::EffectiveRank => "effective_rank",
             Self::BlockShare => "block_share",
         }
     }
@@ -123,7 +128,8 @@ impl MetricKey {
             | Self::LossTriplet
             | Self::GradNorm
             | Self::Lr
-            | Self::FeatureStd => Unit::Plain,
+            | Self::FeatureStd
+            | Self::EffectiveRank => Unit::Plain,
         }
     }
 
@@ -134,7 +140,12 @@ impl MetricKey {
                 Direction::Higher
             }
             Self::Loss | Self::LossPixel | Self::LossFeature | Self::LossId | Self::LossTriplet => Direction::Lower,
-            Self::ValidQueries | Self::GradNorm | Self::Lr | Self::FeatureStd | Self::BlockShare => Direction::None,
+            Self::ValidQueries
+            | Self::GradNorm
+            | Self::Lr
+            | Self::FeatureStd
+            | Self::EffectiveRank
+            | Self::BlockShare => Direction::None,
         }
     }
 }

@@ -293,6 +293,7 @@ pub const METRICS: &[MetricDef] = &[
     metric("grad_norm", "gradient norm", Unit::Plain, Direction::None, "global norm of the gradient before clipping"),
     metric("lr", "learning rate", Unit::Plain, Direction::None, "peak learning rate over groups"),
     metric("feature_std", "feature std", Unit::Plain, Direction::None, "class token's std over a batch"),
+    metric("effective_rank", "effective rank", Unit::Plain, Direction::None, "directions that a batch's features use"),
     metric("block_share", "block share", Unit::Fraction, Direction::None, "masked cells that came from blocks"),
 ];
 

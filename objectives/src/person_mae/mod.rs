@@ -19,7 +19,7 @@ pub mod spec;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use reid_backbones::optim::ema_update;
 use reid_backbones::spec::VitSpec;
@@ -36,6 +36,7 @@ pub use decoder::{Decoder, DecoderPositions, DecoderShape};
 use spec::{DecoderInput, LossOn, MaskKind, PersonMaeSpec, QueryPositions, Region, Target};
 
 use crate::error::Result;
+use crate::health;
 use crate::math::mask::{Grid, Mask, block_mask, hidden_count, random_mask};
 use crate::math::patch::pixel_targets;
 use crate::math::schedule::{RunLength, ema_momentum, ramp};
@@ -355,10 +356,8 @@ impl Task for PersonMae {
         let hidden_cells: usize = masks.iter().map(Mask::count).sum();
         let from_blocks: usize = masks.iter().map(|mask| mask.from_blocks).sum();
         let block_share = from_blocks as f32 / hidden_cells.max(1) as f32;
-        let mut stats = vec![
-            (MetricKey::FeatureStd, feature_std(&losses.tokens.class()?)?),
-            (MetricKey::BlockShare, Tensor::new(block_share, &self.device)?),
-        ];
+        let mut stats = vec![(MetricKey::BlockShare, Tensor::new(block_share, &self.device)?)];
+        stats.extend(health::of(&losses.tokens.class()?)?);
         stats.extend(losses.pixel.map(|loss| (MetricKey::LossPixel, loss.detach())));
         stats.extend(losses.feature.map(|loss| (MetricKey::LossFeature, loss.detach())));
         let tokens = losses.tokens.all.dim(0)? * losses.tokens.all.dim(1)?;
@@ -410,14 +409,4 @@ impl Task for PersonMae {
     fn product(&self) -> Result<BTreeMap<String, Tensor>> {
         Ok(weights::with_prefix(&self.student, ENCODER)?)
     }
-}
-
-/// Mean over channels of the standard deviation over the batch; near 0 means collapse.
-///
-/// # Shapes
-/// - `features`: `[b, d]`; output: scalar
-fn feature_std(features: &Tensor) -> Result<Tensor> {
-    let features = features.detach();
-    let centred = features.broadcast_sub(&features.mean_keepdim(0)?)?;
-    Ok(centred.sqr()?.mean(0)?.sqrt()?.mean(D::Minus1)?)
 }
