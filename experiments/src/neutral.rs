@@ -18,6 +18,7 @@ pub struct Neutral {
 pub const NEUTRAL: &[Neutral] = &[
     Neutral { suffix: "train.evaluate_every", value: r#"{"never":{}}"# },
     Neutral { suffix: "train.clip_scope", value: r#""all""# },
+    Neutral { suffix: "adamw.decay_course", value: r#"{"constant":{}}"# },
     Neutral { suffix: "erasing.fill", value: r#""noise""# },
 ];
 

@@ -6,6 +6,7 @@ pub mod error;
 pub mod health;
 pub mod math;
 pub mod metric;
+pub mod mim_dino;
 pub mod person_mae;
 pub mod protocols;
 pub mod random;

@@ -63,11 +63,22 @@ pub enum MetricKey {
     EffectiveRank,
     /// Share of masked cells that came from blocks.
     BlockShare,
+    /// Self-distillation loss of class tokens.
+    LossDino,
+    /// Self-distillation loss of masked patches.
+    LossMim,
+    /// Mean entropy, in nats, of the teacher's distributions over prototypes; at 0 or at the logarithm of their number
+    /// the teacher has collapsed.
+    TeacherEntropy,
+    /// Euclidean norm of the running mean of the teacher's outputs.
+    CenterNorm,
+    /// Share of the patches that are hidden from the student.
+    MaskedShare,
 }
 
 impl MetricKey {
     /// All metrics.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 22] = [
         Self::Map,
         Self::Rank1,
         Self::Rank5,
@@ -85,6 +96,11 @@ impl MetricKey {
         Self::FeatureStd,
         Self::EffectiveRank,
         Self::BlockShare,
+        Self::LossDino,
+        Self::LossMim,
+        Self::TeacherEntropy,
+        Self::CenterNorm,
+        Self::MaskedShare,
     ];
 
     /// Name in columns, specs and docs.
@@ -107,6 +123,11 @@ impl MetricKey {
             Self::FeatureStd => "feature_std",
             Self::EffectiveRank => "effective_rank",
             Self::BlockShare => "block_share",
+            Self::LossDino => "loss_dino",
+            Self::LossMim => "loss_mim",
+            Self::TeacherEntropy => "teacher_entropy",
+            Self::CenterNorm => "center_norm",
+            Self::MaskedShare => "masked_share",
         }
     }
 
@@ -119,6 +140,7 @@ impl MetricKey {
             | Self::Rank10
             | Self::Minp
             | Self::TrainAccuracy
+            | Self::MaskedShare
             | Self::BlockShare => Unit::Fraction,
             Self::ValidQueries => Unit::Count,
             Self::Loss
@@ -129,6 +151,10 @@ impl MetricKey {
             | Self::GradNorm
             | Self::Lr
             | Self::FeatureStd
+            | Self::LossDino
+            | Self::LossMim
+            | Self::TeacherEntropy
+            | Self::CenterNorm
             | Self::EffectiveRank => Unit::Plain,
         }
     }
@@ -139,12 +165,21 @@ impl MetricKey {
             Self::Map | Self::Rank1 | Self::Rank5 | Self::Rank10 | Self::Minp | Self::TrainAccuracy => {
                 Direction::Higher
             }
-            Self::Loss | Self::LossPixel | Self::LossFeature | Self::LossId | Self::LossTriplet => Direction::Lower,
+            Self::Loss
+            | Self::LossPixel
+            | Self::LossFeature
+            | Self::LossId
+            | Self::LossTriplet
+            | Self::LossDino
+            | Self::LossMim => Direction::Lower,
             Self::ValidQueries
             | Self::GradNorm
             | Self::Lr
             | Self::FeatureStd
             | Self::EffectiveRank
+            | Self::TeacherEntropy
+            | Self::CenterNorm
+            | Self::MaskedShare
             | Self::BlockShare => Direction::None,
         }
     }

@@ -5,16 +5,21 @@ use reid_data::spec::{ErasingSpec, Filter, Normalisation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::mim_dino::spec::MimDinoSpec;
 pub use crate::person_mae::spec::PersonMaeSpec;
 
 /// Pre-training objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a run has one; a box would only get in the way of matching")]
 pub enum ObjectiveSpec {
     /// No pre-training: the encoder starts from its random initialisation.
     None(NoObjective),
     /// Masked prediction across regions, after PersonMAE's abstract (arXiv 2311.04496).
     PersonMae(PersonMaeSpec),
+    /// Self-distillation of class tokens and masked patches: DINO and iBOT, with which PersonViT (arXiv 2408.05398)
+    /// is pre-trained.
+    MimDino(MimDinoSpec),
 }
 
 impl ObjectiveSpec {
@@ -23,6 +28,7 @@ impl ObjectiveSpec {
         match self {
             Self::None(NoObjective {}) => None,
             Self::PersonMae(_) => Some(("person_mae", crate::person_mae::ALGORITHM_VERSION)),
+            Self::MimDino(_) => Some(("mim_dino", crate::mim_dino::ALGORITHM_VERSION)),
         }
     }
 }
@@ -321,8 +327,80 @@ pub enum LrScaling {
 pub enum ScheduleSpec {
     /// Linear warm-up from 0, then half a cosine to the floor, per step.
     WarmupCosine(WarmupCosine),
+    /// DINO's and iBOT's course: as `warmup_cosine`, but the warm-up begins and ends exactly at its two rates,
+    /// and the floor is an absolute rate.
+    DinoCosine(DinoCosine),
     /// TransReID-SSL's course, per epoch: its cosine is not shifted by the warm-up.
     TransreidCosine(TransreidCosine),
+}
+
+/// DINO's `cosine_scheduler`, per step (arXiv 2104.14294, implementation details).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DinoCosine {
+    /// Length of the warm-up, rounded to whole steps.
+    pub warmup: Duration,
+    /// First rate of the warm-up.
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub start: f64,
+    /// Final rate.
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub floor: f64,
+}
+
+impl Default for DinoCosine {
+    fn default() -> Self {
+        Self { warmup: Duration::Epochs(10.0), start: 0.0, floor: 1e-6 }
+    }
+}
+
+/// Momentum of a teacher that follows its student as an exponential moving average.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Momentum {
+    /// Half a cosine over the run, per step (BYOL, DINO).
+    Cosine(CosineMomentum),
+    /// Constant, such that a value's weight halves in this time. Our design: a share of the run lets short runs
+    /// keep the proportion of long ones.
+    HalfLife(Duration),
+}
+
+/// A momentum that changes over the run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CosineMomentum {
+    /// Momentum at the first step.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub start: f64,
+    /// Momentum at the end of the run.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub end: f64,
+}
+
+impl Default for CosineMomentum {
+    fn default() -> Self {
+        Self { start: 0.996, end: 1.0 }
+    }
+}
+
+/// A temperature that changes over the first epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TemperatureSpec {
+    /// Temperature at the start.
+    #[schemars(range(min = 0.001, max = 10.0))]
+    pub start: f64,
+    /// Temperature after the ramp.
+    #[schemars(range(min = 0.001, max = 10.0))]
+    pub end: f64,
+    /// Length of the linear ramp, rounded to whole epochs: a temperature is constant within one.
+    pub ramp: Duration,
+}
+
+impl Default for TemperatureSpec {
+    fn default() -> Self {
+        Self { start: 0.04, end: 0.07, ramp: Duration::Epochs(30.0) }
+    }
 }
 
 /// Linear warm-up, then half a cosine, per step.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use reid_backbones::{Compute, ParamStore};
+use reid_backbones::{Compute, ModuleId, ParamStore};
 use reid_data::dataset::{Record, Split};
 use reid_data::plan::EpochPlan;
 use reid_data::views::{ViewBatch, ViewPlan};
@@ -119,6 +119,11 @@ pub trait Task {
     /// # Errors
     /// If candle refuses.
     fn after_step(&mut self, outputs: &[StepOutput], clock: Clock) -> Result<()>;
+
+    /// Modules of [`Self::trainable`] that keep their values in this step's update.
+    fn held(&self, _: Clock) -> Vec<ModuleId> {
+        Vec::new()
+    }
 
     /// How the models' passes are computed.
     fn set_compute(&mut self, compute: Compute);

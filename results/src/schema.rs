@@ -295,6 +295,17 @@ pub const METRICS: &[MetricDef] = &[
     metric("feature_std", "feature std", Unit::Plain, Direction::None, "class token's std over a batch"),
     metric("effective_rank", "effective rank", Unit::Plain, Direction::None, "directions that a batch's features use"),
     metric("block_share", "block share", Unit::Fraction, Direction::None, "masked cells that came from blocks"),
+    metric("loss_dino", "class-token loss", Unit::Plain, Direction::Lower, "self-distillation loss of class tokens"),
+    metric("loss_mim", "masked-patch loss", Unit::Plain, Direction::Lower, "self-distillation loss of masked patches"),
+    metric(
+        "teacher_entropy",
+        "teacher entropy",
+        Unit::Plain,
+        Direction::None,
+        "entropy of the teacher's targets, nats",
+    ),
+    metric("center_norm", "center norm", Unit::Plain, Direction::None, "norm of the teacher's mean output"),
+    metric("masked_share", "masked share", Unit::Fraction, Direction::None, "share of patches hidden from the student"),
 ];
 
 /// Definition of a metric by its bare name.

@@ -5,6 +5,7 @@
 mod evaluation;
 mod fixture;
 mod health;
+mod mim_dino;
 mod person_mae;
 mod positions;
 mod random;

@@ -8,9 +8,11 @@ use crate::spec::RunSpec;
 
 pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
     let mut found = Vec::new();
+    if run.pretrain.objective.algorithm().is_some() {
+        found.extend(warmup("pretrain.train", &run.pretrain.train));
+    }
     if let Some(spec) = person_mae(run) {
         let epochs = run.pretrain.train.epochs;
-        found.extend(warmup("pretrain.train", &run.pretrain.train));
         if spec.target != Target::Pixel {
             found.extend(half_life(spec.teacher_half_life, epochs));
             found.extend(ramp(spec.feature_ramp, epochs));
@@ -30,6 +32,7 @@ fn in_epochs(duration: Duration) -> Option<f64> {
 fn warmup(train: &str, spec: &TrainSpec) -> Option<Finding> {
     let (schedule, warmup) = match spec.schedule {
         ScheduleSpec::WarmupCosine(schedule) => ("warmup_cosine", schedule.warmup),
+        ScheduleSpec::DinoCosine(schedule) => ("dino_cosine", schedule.warmup),
         ScheduleSpec::TransreidCosine(schedule) => ("transreid_cosine", schedule.warmup),
     };
     let length = in_epochs(warmup)?;

@@ -9,10 +9,11 @@ mod durations;
 mod evaluation;
 mod geometry;
 mod mask;
+mod mim_dino;
 mod region;
 
 use reid_backbones::spec::{BackboneSpec, VitSpec};
-use reid_objectives::spec::{ObjectiveSpec, PersonMaeSpec, ProtocolSpec, SupervisedSpec};
+use reid_objectives::spec::{MimDinoSpec, ObjectiveSpec, PersonMaeSpec, ProtocolSpec, SupervisedSpec};
 
 use crate::diagnostic::Severity;
 use crate::spec::RunSpec;
@@ -50,10 +51,11 @@ impl Finding {
 
 /// Runs every rule.
 pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
-    let rules: [fn(&RunSpec) -> Vec<Finding>; 9] = [
+    let rules: [fn(&RunSpec) -> Vec<Finding>; 10] = [
         geometry::check,
         mask::check,
         region::check,
+        mim_dino::check,
         decoder::check,
         augment::check,
         batch::check,
@@ -72,6 +74,9 @@ pub(crate) fn has_validation(run: &RunSpec) -> bool {
 /// Path of the fields of `person_mae`.
 const PERSON_MAE: &str = "pretrain.objective.person_mae";
 
+/// Path of the fields of `mim_dino`.
+const MIM_DINO: &str = "pretrain.objective.mim_dino";
+
 /// Path of the supervised protocol's fields.
 const SUPERVISED: &str = "protocol.supervised";
 
@@ -83,7 +88,14 @@ fn vit(run: &RunSpec) -> &VitSpec {
 fn person_mae(run: &RunSpec) -> Option<&PersonMaeSpec> {
     match &run.pretrain.objective {
         ObjectiveSpec::PersonMae(spec) => Some(spec),
-        ObjectiveSpec::None(_) => None,
+        ObjectiveSpec::None(_) | ObjectiveSpec::MimDino(_) => None,
+    }
+}
+
+fn mim_dino(run: &RunSpec) -> Option<&MimDinoSpec> {
+    match &run.pretrain.objective {
+        ObjectiveSpec::MimDino(spec) => Some(spec),
+        ObjectiveSpec::None(_) | ObjectiveSpec::PersonMae(_) => None,
     }
 }
 

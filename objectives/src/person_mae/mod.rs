@@ -341,7 +341,7 @@ impl Task for PersonMae {
         let hidden: Vec<f32> = masks.iter().flat_map(|mask| &mask.hidden).map(|&h| f32::from(u8::from(h))).collect();
         let hidden = Tensor::from_vec(hidden, (masks.len(), masks[0].hidden.len()), &self.device)?; // [b, n]
         let depth = self.vit.dims().depth;
-        let drops = drop_paths(self.backbone.drop_path, depth, clock.seed, clock.epoch, &batch.draws);
+        let drops = drop_paths(self.backbone.drop_path, depth, clock.seed, clock.epoch, &batch.draws, 0..1);
         let losses = self.losses(&self.regions(batch)?, &keep, &hidden, drops.as_deref())?;
 
         let run = RunLength { steps: clock.steps, epochs: clock.epochs };

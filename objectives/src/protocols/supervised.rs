@@ -111,7 +111,7 @@ impl Task for Supervised {
         let labels = Tensor::from_slice(&batch.labels, batch.len(), &self.device)?; // [b]
         let params = self.store.training();
         let depth = self.vit.dims().depth;
-        let drops = drop_paths(self.backbone.drop_path, depth, clock.seed, clock.epoch, &batch.draws);
+        let drops = drop_paths(self.backbone.drop_path, depth, clock.seed, clock.epoch, &batch.draws, 0..1);
         let input = Input { drop_path: drops.as_deref(), ..Input::default() };
         let feature = self.vit.forward(&params, &images, &input)?.class()?; // [b, d]
         let (normed, batch_stats) = normalize_batch(&feature, &params.tensor(self.neck)?)?; // [b, d]

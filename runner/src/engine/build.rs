@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 use reid_backbones::{Compute, weights};
 use reid_data::dataset::Split;
 use reid_experiments::spec::RunSpec;
+use reid_objectives::mim_dino::MimDino;
 use reid_objectives::person_mae::PersonMae;
 use reid_objectives::protocols::model::{EncoderModel, NeckModel};
 use reid_objectives::protocols::supervised::Supervised;
@@ -50,6 +51,11 @@ impl<'a> Build<'a> {
                 ObjectiveSpec::PersonMae(objective) => {
                     let batch = spec.pretrain.train.batch;
                     let task = PersonMae::build(objective, &self.stage.vit, batch, self.stage.seed, device)?;
+                    (Box::new(task), pretrain_split(&self.stage.data))
+                }
+                ObjectiveSpec::MimDino(objective) => {
+                    let batch = spec.pretrain.train.batch;
+                    let task = MimDino::build(objective, &self.stage.vit, batch, self.stage.seed, device)?;
                     (Box::new(task), pretrain_split(&self.stage.data))
                 }
                 ObjectiveSpec::None(_) => {

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 use reid_backbones::Gradients;
-use reid_backbones::optim::Optimizer;
+use reid_backbones::optim::{Course, Optimizer};
 use reid_data::dataset::Split;
 use reid_data::loader::{Loader, LoaderSettings, Tail};
 use reid_data::plan::EpochPlan;
 use reid_data::views::ViewBatch;
 use reid_objectives::TaskError;
-use reid_objectives::math::schedule::{RunLength, learning_rate};
+use reid_objectives::math::schedule::{RunLength, learning_rate, weight_decay};
 use reid_objectives::metric::MetricKey;
 use reid_objectives::protocols::evaluation;
 use reid_objectives::spec::{ClipScope, LrScaling, TrainSpec};
@@ -349,7 +349,13 @@ impl Training<'_> {
             let run = RunLength { steps, epochs: self.spec.epochs };
             learning_rate(&self.spec.schedule, self.base_rate(), multiplier, clock.step, run)
         };
-        optimizer.step(task.trainable(), &grads, &rate).map_err(TaskError::from)?;
+        let decay = |start| {
+            let run = RunLength { steps, epochs: self.spec.epochs };
+            weight_decay(&self.spec.optim, start, clock.step, run)
+        };
+        let held = task.held(clock);
+        let course = Course { rate: &rate, decay: &decay, held: &held };
+        optimizer.step(task.trainable(), &grads, &course).map_err(TaskError::from)?;
         task.after_step(&outputs, clock)?;
         let loss = record(&outputs, norm, rate(1.0), position, steps)?;
         position.in_epoch += 1;

@@ -2,6 +2,7 @@
 
 mod augment;
 mod color;
+mod dino;
 mod losses;
 mod mae;
 mod metrics;
