@@ -8,6 +8,7 @@ mod decoder;
 mod durations;
 mod evaluation;
 mod geometry;
+mod length;
 mod mask;
 mod region;
 
@@ -50,7 +51,7 @@ impl Finding {
 
 /// Runs every rule.
 pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
-    let rules: [fn(&RunSpec) -> Vec<Finding>; 9] = [
+    let rules: [fn(&RunSpec) -> Vec<Finding>; 10] = [
         geometry::check,
         mask::check,
         region::check,
@@ -58,11 +59,14 @@ pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
         augment::check,
         batch::check,
         durations::check,
+        length::check,
         evaluation::check,
         data::check,
     ];
     rules.iter().flat_map(|rule| rule(run)).collect()
 }
+
+pub(crate) use length::{at_length, pool};
 
 /// Whether a run has validation identities to choose on.
 pub(crate) fn has_validation(run: &RunSpec) -> bool {

@@ -5,12 +5,12 @@ use std::f64::consts::PI;
 use crate::spec::{Duration, ScheduleSpec, TransreidCosine, WarmupCosine};
 
 /// Length of a training run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RunLength {
     /// Optimizer steps, at least 1.
     pub steps: usize,
-    /// Epochs, at least 1.
-    pub epochs: usize,
+    /// Epochs, above 0; a budget may end inside one.
+    pub epochs: f64,
 }
 
 impl RunLength {
@@ -50,10 +50,11 @@ fn warmup_cosine(spec: WarmupCosine, step: usize, run: RunLength) -> f64 {
 /// TransReID-SSL and PersonViT step their scheduler at the end of an epoch. The cosine is not
 /// shifted by the warm-up, so the rate drops a little where the warm-up ends.
 fn transreid_cosine(spec: TransreidCosine, base: f64, group: f64, step: usize, run: RunLength) -> f64 {
-    let epoch = step * run.epochs / run.steps.max(1);
-    let epochs = run.epochs as f64;
+    let epochs = run.epochs;
+    // Exact for whole epochs: products below 2^53 and their quotients never round up to the next epoch.
+    let epoch = (step as f64 * epochs / run.steps.max(1) as f64).floor();
     let warmup = (run.steps_of(spec.warmup) * epochs / run.steps.max(1) as f64).round();
-    let (t, start, floor) = (epoch as f64, spec.warmup_start * base, spec.floor * base);
+    let (t, start, floor) = (epoch, spec.warmup_start * base, spec.floor * base);
     if t < warmup {
         start + t * (group - start) / warmup
     } else if t < epochs {

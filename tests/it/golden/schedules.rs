@@ -35,7 +35,7 @@ fn transreid_lr() {
     assert_eq!(groups, multipliers.len());
     // Epochs of one step and of several, at their first and last step.
     for steps_per_epoch in [1, 7] {
-        let run = RunLength { steps: epochs * steps_per_epoch, epochs };
+        let run = RunLength { steps: epochs * steps_per_epoch, epochs: epochs as f64 };
         for within in [0, steps_per_epoch - 1] {
             let rates = |epoch: usize| {
                 let step = epoch * steps_per_epoch + within;
