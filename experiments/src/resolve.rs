@@ -14,7 +14,7 @@ use crate::written::file_shape;
 use crate::{check, layers, sweep};
 
 /// Fields of a file that are no part of a run.
-pub(crate) const NOT_RUN: [&str; 6] = ["name", "description", "extends", "seeds", "sweep", "table"];
+pub(crate) const NOT_RUN: [&str; 7] = ["name", "description", "extends", "seeds", "sweep", "table", "tune"];
 
 /// Writes out bare names, presets and partly written defaults, makes paths absolute and whole numbers
 /// integers.
@@ -128,9 +128,14 @@ fn find_mut<'a>(node: &'a mut Node, path: &[String]) -> Option<&'a mut Node> {
 /// What the rules between fields find, with places. Findings about `bad` fields are left out: those are
 /// known to be wrong already.
 pub(crate) fn cross_check(run: &RunSpec, tree: &Node, bad: &[Path]) -> Vec<Issue> {
+    located(check::all(run), tree, bad)
+}
+
+/// Findings with places, less those about `bad` fields.
+pub(crate) fn located(findings: Vec<check::Finding>, tree: &Node, bad: &[Path]) -> Vec<Issue> {
     let split = |path: &str| -> Path { path.split('.').map(str::to_owned).collect() };
-    let findings = check::all(run).into_iter();
-    let findings = findings.filter(|finding| !finding.at.iter().any(|(path, _)| sweep::touches(bad, &split(path))));
+    let findings =
+        findings.into_iter().filter(|finding| !finding.at.iter().any(|(path, _)| sweep::touches(bad, &split(path))));
     let issues = findings.map(|finding| {
         let issue = match finding.severity {
             Severity::Error => Issue::error(finding.code, finding.message),
@@ -203,7 +208,7 @@ pub(crate) fn look_up<'a>(resolved: &'a Json, written: &'a Node, path: &[String]
 }
 
 /// The name of a choice: as written, else the resolved one.
-fn chosen(written: Option<&Node>, value: &Json) -> Option<String> {
+pub(crate) fn chosen(written: Option<&Node>, value: &Json) -> Option<String> {
     let from_map = |node: &Node| node.entries().first().map(|(name, _)| name.clone());
     let written = written.and_then(|node| node.text().map(str::to_owned).or_else(|| from_map(node)));
     let resolved = || value.as_str().map(str::to_owned).or_else(|| value.as_object()?.keys().next().cloned());

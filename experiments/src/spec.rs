@@ -1,8 +1,10 @@
 //! The resolved experiment: one run's science, nothing optional.
 
-use reid_backbones::spec::{BackboneSpec, Precision};
+use reid_backbones::spec::{BackboneSpec, Precision, VitSpec};
 use reid_data::spec::{DataSpec, OnCorrupt, ValidationSpec};
-use reid_objectives::spec::{ObjectiveSpec, ProtocolSpec, TrainSpec};
+use reid_objectives::budget::Length;
+use reid_objectives::cost::cost;
+use reid_objectives::spec::{BudgetSpec, ObjectiveSpec, ProtocolSpec, TrainSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -40,9 +42,21 @@ pub struct PretrainSpec {
     pub data: PretrainData,
     /// What is learnt.
     pub objective: ObjectiveSpec,
+    /// What it may spend.
+    #[serde(default)]
+    pub budget: BudgetSpec,
     /// Length, batch, rate and rule.
     #[serde(default)]
     pub train: TrainSpec,
+}
+
+impl PretrainSpec {
+    /// The length that the budget allows, for this architecture; none without a pre-training, or where the budget
+    /// is of something that the objective's cost does not tell.
+    pub fn length(&self, vit: &VitSpec) -> Option<Length> {
+        self.objective.algorithm()?;
+        self.budget.length(&self.train, cost(&self.objective, vit))
+    }
 }
 
 /// Where pre-training pictures come from.

@@ -2,6 +2,8 @@
 //!
 //! May not log, touch the disk or know the optimizer; the train loop belongs to the runner.
 
+pub mod budget;
+pub mod cost;
 pub mod error;
 pub mod health;
 pub mod math;

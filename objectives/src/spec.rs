@@ -5,6 +5,7 @@ use reid_data::spec::{ErasingSpec, Filter, Normalisation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::budget::BudgetSpec;
 pub use crate::mim_dino::spec::MimDinoSpec;
 pub use crate::person_mae::spec::PersonMaeSpec;
 
@@ -454,10 +455,10 @@ pub enum Duration {
 
 impl Duration {
     /// The length in optimiser steps of a run of `steps` steps and `epochs` epochs.
-    pub fn in_steps(self, steps: usize, epochs: usize) -> f64 {
+    pub fn in_steps(self, steps: usize, epochs: f64) -> f64 {
         match self {
             Self::Fraction(share) => share * steps as f64,
-            Self::Epochs(n) => n * steps as f64 / epochs as f64,
+            Self::Epochs(n) => n * steps as f64 / epochs,
             Self::Steps(n) => n,
         }
     }

@@ -12,12 +12,12 @@ use crate::error::Result;
 use crate::metric::MetricKey;
 
 /// Where a training stands, and the seed of all its random numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clock {
     /// Epoch, from 0.
     pub epoch: usize,
-    /// Epochs of the run.
-    pub epochs: usize,
+    /// Epochs of the run; a budget may end inside one.
+    pub epochs: f64,
     /// Optimiser step, from 0, over the whole run.
     pub step: usize,
     /// Optimiser steps of the run.

@@ -303,7 +303,7 @@ impl Training {
 
 impl Work for Training {
     fn step(&mut self) -> Result<(), Failure> {
-        let run = RunLength { steps: 1000, epochs: 10 };
+        let run = RunLength { steps: 1000, epochs: 10.0 };
         let clock = Clock { epoch: 0, epochs: run.epochs, step: self.step, steps: run.steps, seed: SEED };
         let output = self.task.step(&self.batch, clock)?;
         let loss = output.loss.to_scalar::<f32>()?;

@@ -8,6 +8,7 @@ mod decoder;
 mod durations;
 mod evaluation;
 mod geometry;
+mod length;
 mod mask;
 mod mim_dino;
 mod region;
@@ -51,7 +52,7 @@ impl Finding {
 
 /// Runs every rule.
 pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
-    let rules: [fn(&RunSpec) -> Vec<Finding>; 10] = [
+    let rules: [fn(&RunSpec) -> Vec<Finding>; 11] = [
         geometry::check,
         mask::check,
         region::check,
@@ -60,11 +61,14 @@ pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
         augment::check,
         batch::check,
         durations::check,
+        length::check,
         evaluation::check,
         data::check,
     ];
     rules.iter().flat_map(|rule| rule(run)).collect()
 }
+
+pub(crate) use length::{at_length, pool};
 
 /// Whether a run has validation identities to choose on.
 pub(crate) fn has_validation(run: &RunSpec) -> bool {

@@ -7,12 +7,12 @@ use reid_backbones::optim::spec::{DecayCourse, OptimSpec};
 use crate::spec::{DinoCosine, Duration, Momentum, ScheduleSpec, TemperatureSpec, TransreidCosine, WarmupCosine};
 
 /// Length of a training run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RunLength {
     /// Optimizer steps, at least 1.
     pub steps: usize,
-    /// Epochs, at least 1.
-    pub epochs: usize,
+    /// Epochs, above 0; a budget may end inside one.
+    pub epochs: f64,
 }
 
 impl RunLength {
@@ -92,7 +92,7 @@ pub fn teacher_momentum(momentum: Momentum, step: usize, run: RunLength) -> f64 
 /// Temperature in an epoch, as DINO's code has it: `held_for` epochs at the start, then linear from start to end
 /// over the ramp's whole epochs, both ends included, then constant.
 pub fn temperature(spec: TemperatureSpec, held_for: Duration, epoch: usize, run: RunLength) -> f64 {
-    let per_epoch = run.steps as f64 / run.epochs as f64;
+    let per_epoch = run.steps as f64 / run.epochs;
     let epochs = |duration| (run.steps_of(duration) / per_epoch).round() as usize;
     let (held, ramp) = (epochs(held_for), epochs(spec.ramp));
     let at = epoch.saturating_sub(held);
@@ -109,10 +109,11 @@ pub fn temperature(spec: TemperatureSpec, held_for: Duration, epoch: usize, run:
 /// TransReID-SSL and PersonViT step their scheduler at the end of an epoch. The cosine is not
 /// shifted by the warm-up, so the rate drops a little where the warm-up ends.
 fn transreid_cosine(spec: TransreidCosine, base: f64, group: f64, step: usize, run: RunLength) -> f64 {
-    let epoch = step * run.epochs / run.steps.max(1);
-    let epochs = run.epochs as f64;
+    let epochs = run.epochs;
+    // Exact for whole epochs: products below 2^53 and their quotients never round up to the next epoch.
+    let epoch = (step as f64 * epochs / run.steps.max(1) as f64).floor();
     let warmup = (run.steps_of(spec.warmup) * epochs / run.steps.max(1) as f64).round();
-    let (t, start, floor) = (epoch as f64, spec.warmup_start * base, spec.floor * base);
+    let (t, start, floor) = (epoch, spec.warmup_start * base, spec.floor * base);
     if t < warmup {
         start + t * (group - start) / warmup
     } else if t < epochs {

@@ -16,6 +16,7 @@
 //! Against the authors' code: only masked patches go through the student's head, and through the teacher's last
 //! layer, whose mean output, being linear, is taken from the mean of its inputs. The same numbers, less work.
 
+mod cost;
 mod head;
 mod loss;
 pub mod spec;
@@ -37,6 +38,7 @@ use reid_data::sampler;
 use reid_data::spec::Size;
 use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec};
 
+pub use cost::cost;
 pub use head::DinoHead;
 pub use loss::{class_loss, patch_loss};
 use spec::{Balance, MimDinoSpec, MimMaskKind};
@@ -259,7 +261,7 @@ impl MimDino {
 
     /// Whole epochs of a length.
     fn epochs(duration: Duration, clock: Clock) -> usize {
-        let per_epoch = clock.steps as f64 / clock.epochs as f64;
+        let per_epoch = clock.steps as f64 / clock.epochs;
         (Self::run(clock).steps_of(duration) / per_epoch).round() as usize
     }
 

@@ -13,6 +13,7 @@
 //! With `region: same`, random masks, pixel targets and loss on masked cells it is MAE
 //! (arXiv 2111.06377), and the tests hold it to MAE's numbers.
 
+mod cost;
 mod decoder;
 pub mod spec;
 
@@ -32,6 +33,7 @@ use reid_data::sampler;
 use reid_data::spec::{PhotometricSpec, Size};
 use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec, Window};
 
+pub use cost::cost;
 pub use decoder::{Decoder, DecoderPositions, DecoderShape};
 use spec::{DecoderInput, LossOn, MaskKind, PersonMaeSpec, QueryPositions, Region, Target};
 

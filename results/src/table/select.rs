@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use polars::prelude::{BooleanChunked, DataFrame, NewChunkedArray};
 
 use super::{Field, TableOptions, text_at};
-use crate::schema::CFG;
 use crate::{Result, ResultsError, decode};
 
 /// Runs that count.
@@ -23,7 +22,8 @@ pub(super) fn select(runs: &DataFrame, options: &TableOptions) -> Result<Selecti
             options.experiment.as_ref().is_none_or(|name| text_at(runs, "experiment", row).as_ref() == Some(name));
         let listed =
             || text_at(runs, "run_id", row).is_some_and(|id| options.runs.as_ref().is_none_or(|ids| ids.contains(&id)));
-        experiment && listed()
+        let is_trial = decode::flag(runs, "trial", row) == Some(true);
+        experiment && is_trial == options.trials && listed()
     };
     let kept = keep(runs, &(0..runs.height()).map(wanted).collect::<Vec<_>>())?;
     if kept.height() == 0 {
@@ -37,7 +37,7 @@ pub(super) fn select(runs: &DataFrame, options: &TableOptions) -> Result<Selecti
         };
         return Err(ResultsError::NoRuns { reason });
     }
-    let newest = newest_rows(&kept);
+    let newest = newest_rows(&kept, options);
     let runs = keep(&kept, &newest)?;
     Ok(Selection { superseded: kept.height() - runs.height(), runs })
 }
@@ -50,8 +50,8 @@ fn keep(runs: &DataFrame, mask: &[bool]) -> Result<DataFrame> {
 ///
 /// Such rows differ in their run id only: the same setting computed by another version. Averaging them would pass
 /// repetitions off as seeds.
-fn newest_rows(runs: &DataFrame) -> Vec<bool> {
-    let swept: Vec<&str> = decode::names(runs).into_iter().filter(|name| name.starts_with(CFG)).collect();
+fn newest_rows(runs: &DataFrame, options: &TableOptions) -> Vec<bool> {
+    let swept: Vec<&str> = decode::names(runs).into_iter().filter(|name| options.tells_apart(name)).collect();
     let names: Vec<&str> =
         ["experiment", "label", "seed_pretrain", "seed_downstream"].into_iter().chain(swept).collect();
     let mut newest: BTreeMap<String, (i64, usize)> = BTreeMap::new();

@@ -67,7 +67,8 @@ impl Trial<'_> {
         let Some(spec) = &stage.train else { return self.embed(&build) };
         // What the stage would start from may not be there yet; any weights cost the same.
         let (mut task, split) = build.task(None)?;
-        Training { spec, seed: stage.seed, data: &stage.data, split, machine, interrupt }.trial(&mut *task)
+        Training { spec, steps: stage.steps, seed: stage.seed, data: &stage.data, split, machine, interrupt }
+            .trial(&mut *task)
     }
 
     fn embed(&self, build: &Build) -> Result<f64, TrainError> {

@@ -77,6 +77,18 @@ pub struct Summary {
     pub skipped: usize,
 }
 
+impl Summary {
+    /// Adds what a further execution did.
+    pub fn add(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.computed += other.computed;
+        self.reused += other.reused;
+        self.failed += other.failed;
+        self.given_up += other.given_up;
+        self.skipped += other.skipped;
+    }
+}
+
 /// Why a stage could not be had.
 #[derive(Debug)]
 enum StageFailure {
@@ -320,6 +332,7 @@ impl Work<'_> {
         let show = |steps: usize| self.engine.progress.stage(&self.stage.label, steps as u64);
         let training = Training {
             spec,
+            steps: self.stage.steps,
             seed: self.stage.seed,
             data: &self.stage.data,
             split,

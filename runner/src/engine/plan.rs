@@ -9,6 +9,7 @@ use reid_data::dataset::Split;
 use reid_data::spec::ValidationSpec;
 use reid_experiments::spec::{PretrainData, RunSpec};
 use reid_experiments::{Experiment, ResolvedRun};
+use reid_objectives::budget::Length;
 use reid_objectives::protocols;
 use reid_objectives::spec::{EvaluationSpec, ProtocolSpec, TrainSpec};
 use serde::Serialize;
@@ -61,6 +62,8 @@ pub struct StageDef {
     pub data: Arc<OpenData>,
     /// Epochs and batch, for stages that train.
     pub train: Option<TrainSpec>,
+    /// Optimizer steps, where a budget and not the number of epochs says when a training ends.
+    pub steps: Option<usize>,
 }
 
 /// One run of the experiment.
@@ -128,13 +131,18 @@ struct Planner {
 /// Swept fields, and their values, in which a run differs from others of its label.
 fn distinctions(run: &ResolvedRun, all: &[ResolvedRun]) -> Vec<(String, String)> {
     let differs = |(path, value): &(&String, &Value)| {
-        all.iter().any(|other| other.label == run.label && other.varied.get(*path) != Some(value))
+        let of = |other: &ResolvedRun| other.varied.get(*path).or_else(|| other.tuned.get(*path)) != Some(value);
+        all.iter().any(|other| other.label == run.label && of(other))
     };
-    let text = |(path, value): (&String, &Value)| {
+    let settings: Vec<(&String, &Value)> = run.varied.iter().chain(&run.tuned).filter(differs).collect();
+    let text = |&(path, value): &(&String, &Value)| {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        (path.clone(), format!("{}={value}", path.rsplit('.').next().unwrap_or(path)))
+        let is_told = |tail: &str| !settings.iter().any(|(other, _)| *other != path && other.ends_with(tail));
+        let tails = path.rmatch_indices('.').map(|(dot, _)| &path[dot..]);
+        let name = tails.into_iter().find(|tail| is_told(tail)).map_or(path.as_str(), |tail| &tail[1..]);
+        (path.clone(), format!("{name}={value}"))
     };
-    run.varied.iter().filter(differs).map(text).collect()
+    settings.iter().map(text).collect()
 }
 
 /// What a stage is made of, before its key.
@@ -167,18 +175,26 @@ impl Planner {
                 // Nothing is held out of data that are only pre-trained on.
                 PretrainData::Other(other) => datasets.open(other, ValidationSpec::default(), spec.on_corrupt)?,
             };
+            let (train, steps) = pretrain_length(spec)?;
+            let mut science = json!({ "backbone": to_json(&spec.backbone)?, "objective": to_json(&spec.pretrain.objective)?,
+                                      "train": train_science(&train)?, "split": pretrain_split(&data).name() });
+            if let Some(steps) = steps {
+                // What was to be spent is the same science as the steps that it comes to.
+                remove(&mut science["train"], &["epochs"]);
+                science["steps"] = json!(steps);
+            }
             let draft = Draft {
                 kind: StageKind::Pretrain,
                 algorithms: json!({ "data": reid_data::ALGORITHM_VERSION, "backbone": reid_backbones::ALGORITHM_VERSION,
                                     "loop": train::ALGORITHM_VERSION, objective: version }),
-                science: json!({ "backbone": to_json(&spec.backbone)?, "objective": to_json(&spec.pretrain.objective)?,
-                                 "train": train_science(&spec.pretrain.train)?, "split": pretrain_split(&data).name() }),
+                science,
                 seed: seeds.pretrain,
                 input: Value::Null,
             };
             let label = self.label(StageKind::Pretrain, i, run);
-            let stage = self.stage(&draft, spec, i, label, None, &data, Some(spec.pretrain.train.clone()))?;
-            let artefact = format!("encoder@epoch={}", spec.pretrain.train.epochs);
+            let end = steps.map_or_else(|| format!("epoch={}", train.epochs), |steps| format!("step={steps}"));
+            let artefact = format!("encoder@{end}");
+            let stage = self.stage(&draft, spec, i, label, None, &data, Some((train, steps)))?;
             input = json!({ "stage": self.stages[stage].key.hex(), "artefact": artefact });
             previous = Some(stage);
             stages.push(stage);
@@ -198,7 +214,7 @@ impl Planner {
                 input,
             };
             let label = self.label(StageKind::Train, i, run);
-            let stage = self.stage(&draft, spec, i, label, previous, &data, Some(supervised.train.clone()))?;
+            let stage = self.stage(&draft, spec, i, label, previous, &data, Some((supervised.train.clone(), None)))?;
             input = json!({ "stage": self.stages[stage].key.hex(), "artefact": "model" });
             previous = Some(stage);
             stages.push(stage);
@@ -248,7 +264,7 @@ impl Planner {
         label: String,
         input: Option<usize>,
         data: &Arc<OpenData>,
-        train: Option<TrainSpec>,
+        train: Option<(TrainSpec, Option<usize>)>,
     ) -> Result<usize, RunError> {
         let renderer = data.dataset.synthetic.then_some(reid_data::synthetic::RENDERER_VERSION);
         let key = StageKey::of(json!({
@@ -268,8 +284,23 @@ impl Planner {
         self.index.insert(key.hex().to_owned(), at);
         let data = Arc::clone(data);
         let (kind, seed, vit) = (draft.kind, draft.seed, vit_spec(spec).clone());
-        self.stages.push(StageDef { kind, key, label, input, run, vit, seed, data, train });
+        let (train, steps) = train.map_or((None, None), |(train, steps)| (Some(train), steps));
+        self.stages.push(StageDef { kind, key, label, input, run, vit, seed, data, train, steps });
         Ok(at)
+    }
+}
+
+/// How a pre-training is trained, and after how many optimizer steps its budget is spent, where that is not after
+/// whole epochs.
+fn pretrain_length(spec: &RunSpec) -> Result<(TrainSpec, Option<usize>), RunError> {
+    let train = spec.pretrain.train.clone();
+    match spec.pretrain.length(vit_spec(spec)) {
+        Some(Length::Epochs(epochs)) => Ok((TrainSpec { epochs, ..train }, None)),
+        Some(Length::Steps(steps)) => Ok((train, Some(steps))),
+        None => Err(RunError::Usage(
+            "the objective's cost is unknown, so that `pretrain.budget` says no length; give it in `epochs` or `images`"
+                .to_owned(),
+        )),
     }
 }
 
@@ -316,8 +347,12 @@ fn to_json(value: &impl Serialize) -> Result<Value, RunError> {
 /// that tells two rows apart.
 fn run_id(experiment: &str, run: &ResolvedRun, data: &OpenData, evaluate: &str) -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let identity = json!({ "experiment": experiment, "label": run.label, "varied": run.varied,
-                           "seeds": [run.seeds.pretrain, run.seeds.downstream], "evaluate": evaluate });
+    let mut identity = json!({ "experiment": experiment, "label": run.label, "varied": run.varied,
+                               "seeds": [run.seeds.pretrain, run.seeds.downstream], "evaluate": evaluate });
+    if run.trial.is_some() {
+        // A trial and the run that it has chosen may be the same work, and are two rows all the same.
+        identity["trial"] = json!(run.tuned);
+    }
     let hash = blake3::hash(reid_experiments::canonical(&identity).as_bytes());
     let bits = hash.as_bytes()[..5].iter().fold(0_u64, |bits, &byte| bits << 8 | u64::from(byte));
     let suffix: String = (0..8).rev().map(|i| char::from(ALPHABET[(bits >> (5 * i) & 31) as usize])).collect();

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reid_backbones::spec::BackboneSpec;
 use reid_data::dataset::{Record, Split};
 use reid_experiments::ResolvedRun;
+use reid_objectives::cost::{Cost, cost};
 use reid_objectives::protocols::evaluation::{self, Scores};
 use reid_results::{QueryRow, RunRow, Scalar, Status, StepRow};
 use serde::{Deserialize, Serialize};
@@ -188,18 +190,30 @@ impl RowContext<'_> {
         row.host.clone_from(&evaluated.manifest().host);
         let mut steps = Vec::new();
         let (mut images, mut tokens) = (0, 0);
+        let cost = cost_of(run);
+        if run.run.spec.pretrain.objective.algorithm().is_none() && cost.is_some() {
+            (row.images_pretrain, row.tokens_pretrain) = (Some(0), Some(0));
+            (row.flops_pretrain, row.seconds_pretrain) = (Some(0.0), Some(0.0));
+        }
         for (&index, dir) in run.stages.iter().zip(stages) {
             let kind = plan.stages[index].kind;
             let key = Some(dir.key().to_owned());
+            let note = |name: &str| dir.manifest().notes.get(name);
             match kind {
                 StageKind::Pretrain => {
                     row.stage_pretrain = key;
                     row.seconds_pretrain = Some(dir.manifest().seconds);
+                    row.images_pretrain = note("images").and_then(Value::as_i64);
+                    row.tokens_pretrain = note("tokens").and_then(Value::as_i64);
+                    let flops = row.images_pretrain.zip(cost).map(|(images, cost)| images as f64 * cost.flops);
+                    row.flops_pretrain = flops;
                 }
-                StageKind::Train => row.stage_train = key,
+                StageKind::Train => {
+                    row.stage_train = key;
+                    row.seconds_train = Some(dir.manifest().seconds);
+                }
                 StageKind::Evaluate => row.stage_evaluate = key,
             }
-            let note = |name: &str| dir.manifest().notes.get(name);
             images += note("images").and_then(Value::as_i64).unwrap_or(0);
             tokens += note("tokens").and_then(Value::as_i64).unwrap_or(0);
             let marks = note("marks").and_then(Value::as_array).into_iter().flatten();
@@ -234,6 +248,8 @@ impl RowContext<'_> {
             !known.is_failed()
                 && known.stage_evaluate == row.stage_evaluate
                 && known.row.computed_commit == row.computed_commit
+                && known.row.flops_pretrain == row.flops_pretrain
+                && known.row.marks == row.marks
         };
         if self.before.is_some_and(same) || self.written_by_another(&run.id)?.as_ref().is_some_and(same) {
             return Ok(());
@@ -264,7 +280,7 @@ impl RowContext<'_> {
     }
 
     fn base(&self, plan: &Plan, run: &RunPlan) -> Result<RunRow, RunError> {
-        let ResolvedRun { spec, seeds, point, label, varied } = &run.run;
+        let ResolvedRun { spec, seeds, point, label, varied, tuned, trial, marks } = &run.run;
         let dataset = &run.data.dataset;
         let source = self.engine.source.state.as_ref();
         let config = serde_json::to_string(spec).map_err(|e| RunError::Unexpected(e.to_string()))?;
@@ -301,17 +317,29 @@ impl RowContext<'_> {
             started_at: self.started,
             seconds: self.seconds.as_secs_f64(),
             seconds_pretrain: None,
+            seconds_train: None,
+            images_pretrain: None,
+            tokens_pretrain: None,
+            flops_pretrain: None,
             peak_rss_bytes: peak_rss_bytes().map(|bytes| bytes as i64),
             images_seen: None,
             tokens_seen: None,
             overrides: self.engine.overrides.clone(),
             attempts: self.before.filter(|row| row.is_failed()).map_or(0, |row| row.attempts) + 1,
-            marks: Vec::new(),
+            trial: trial.is_some(),
+            marks: marks.clone(),
             config_json: config,
             varied: varied.iter().map(|(path, value)| (path.clone(), to_scalar(value))).collect(),
+            tuned: tuned.iter().map(|(path, value)| (path.clone(), to_scalar(value))).collect(),
             metrics: BTreeMap::new(),
         })
     }
+}
+
+/// What a run's pre-training costs for each picture.
+fn cost_of(run: &RunPlan) -> Option<Cost> {
+    let BackboneSpec::Vit(vit) = &run.run.spec.backbone;
+    cost(&run.run.spec.pretrain.objective, vit)
 }
 
 fn query_row(split: &str, query: &QueryRecord, record: &Record) -> QueryRow {

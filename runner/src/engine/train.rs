@@ -11,6 +11,7 @@ use reid_data::loader::{Loader, LoaderSettings, Tail};
 use reid_data::plan::EpochPlan;
 use reid_data::views::ViewBatch;
 use reid_objectives::TaskError;
+use reid_objectives::budget::Length;
 use reid_objectives::math::schedule::{RunLength, learning_rate, weight_decay};
 use reid_objectives::metric::MetricKey;
 use reid_objectives::protocols::evaluation;
@@ -79,6 +80,8 @@ impl From<TaskError> for TrainError {
 pub(super) struct Training<'a> {
     /// Length, batch, rate and rule.
     pub(super) spec: &'a TrainSpec,
+    /// Optimizer steps, where they and not the epochs say how long.
+    pub(super) steps: Option<usize>,
     /// Seed of all random numbers.
     pub(super) seed: u64,
     /// Data.
@@ -123,7 +126,8 @@ impl Training<'_> {
             let per_epoch = self.per_epoch(&plan)?;
             (Position { per_epoch, ..self.start() }, plan)
         };
-        let steps = position.per_epoch * self.spec.epochs;
+        let run = self.run_length(position.per_epoch);
+        let steps = run.steps;
         let shown = show(steps);
         for text in damaged {
             shown.note(text);
@@ -147,34 +151,36 @@ impl Training<'_> {
             last_updates: position.updates,
             began: Instant::now(),
             before: position.seconds,
-            every: self.spec.checkpoint_every.in_steps(steps, self.spec.epochs).max(1.0),
+            every: run.steps_of(self.spec.checkpoint_every).max(1.0),
         };
 
         // Where an evaluation point was interrupted, it comes first.
-        if !self.evaluation_point(task, &services, &mut position, steps)? {
+        if !self.evaluation_point(task, &services, &mut position, run)? {
             return Err(TrainError::Interrupted);
         }
-        while position.epoch < self.spec.epochs {
+        while !self.is_over(&position) {
             let loader = self.loader(&plan, task, &position)?;
             let mut batches = loader.into_iter();
-            while position.in_epoch < plan.steps() / self.spec.accumulate {
-                let clock = self.clock(&position, steps);
-                let loss = self.update(task, &mut optimizer, &mut batches, clock, &mut position, steps)?;
+            while self.goes_on(&position, &plan) {
+                let clock = self.clock(&position, run);
+                let loss = self.update(task, &mut optimizer, &mut batches, clock, &mut position)?;
                 let rate = position.images as f64 / (saver.seconds() + f64::EPSILON);
                 shown.step(clock.step as u64 + 1, loss, rate);
-                if self.interrupt.requested() || !self.evaluation_point(task, &services, &mut position, steps)? {
+                if self.interrupt.requested() || !self.evaluation_point(task, &services, &mut position, run)? {
                     saver.save(&mut position, &plan, task, &optimizer)?;
                     return Err(TrainError::Interrupted);
                 }
-                let more = position.in_epoch < plan.steps() / self.spec.accumulate;
-                if more && saver.is_due(&position) {
+                if self.goes_on(&position, &plan) && saver.is_due(&position) {
                     saver.save(&mut position, &plan, task, &optimizer)?;
                 }
             }
             drop(batches);
+            if position.in_epoch < plan.steps() / self.spec.accumulate {
+                break; // A budget that ends inside the epoch.
+            }
             position.epoch += 1;
             position.in_epoch = 0;
-            if position.epoch < self.spec.epochs {
+            if !self.is_over(&position) {
                 plan = task.begin_epoch(position.epoch, self.seed, &services)?;
                 if saver.is_due(&position) {
                     saver.save(&mut position, &plan, task, &optimizer)?;
@@ -182,7 +188,8 @@ impl Training<'_> {
             }
         }
         let last = position.updates - 1;
-        flush(&mut position, self.spec.epochs - 1, last);
+        let epoch = position.epoch - usize::from(position.in_epoch == 0);
+        flush(&mut position, epoch, last);
         position.seconds = saver.seconds();
         let rate = position.images as f64 / position.seconds.max(f64::EPSILON);
         let took = crate::progress::short_duration(Duration::from_secs_f64(position.seconds));
@@ -198,7 +205,7 @@ impl Training<'_> {
         let mut plan = task.begin_epoch(0, self.seed, &services)?;
         let per_epoch = self.per_epoch(&plan)?;
         let mut position = Position { per_epoch, ..self.start() };
-        let steps = per_epoch * self.spec.epochs;
+        let run = self.run_length(per_epoch);
         let (mut began, mut images) = (Instant::now(), 0);
         loop {
             let mut batches = self.loader(&plan, task, &position)?;
@@ -217,8 +224,8 @@ impl Training<'_> {
                 if self.interrupt.requested() {
                     return Err(TrainError::Interrupted);
                 }
-                let clock = self.clock(&position, steps);
-                self.update(task, &mut optimizer, &mut batches, clock, &mut position, steps)?;
+                let clock = self.clock(&position, run);
+                self.update(task, &mut optimizer, &mut batches, clock, &mut position)?;
             }
             position.epoch += 1;
             position.in_epoch = 0;
@@ -245,6 +252,29 @@ impl Training<'_> {
             return Err(TaskError::Unsuitable { problem, remedy }.into());
         }
         Ok(per_epoch)
+    }
+
+    /// Length of the whole training in epochs of `per_epoch` optimizer steps.
+    fn run_length(&self, per_epoch: usize) -> RunLength {
+        let length = self.length();
+        RunLength { steps: length.steps(per_epoch), epochs: length.epochs(per_epoch) }
+    }
+
+    fn length(&self) -> Length {
+        self.steps.map_or(Length::Epochs(self.spec.epochs), Length::Steps)
+    }
+
+    /// Whether all is done. Epochs may have unequal numbers of steps, so their count decides where it is given.
+    fn is_over(&self, position: &Position) -> bool {
+        match self.length() {
+            Length::Epochs(epochs) => position.epoch >= epochs,
+            Length::Steps(steps) => position.updates >= steps,
+        }
+    }
+
+    /// Whether another step of this epoch follows.
+    fn goes_on(&self, position: &Position, plan: &EpochPlan) -> bool {
+        position.in_epoch < plan.steps() / self.spec.accumulate && !self.is_over(position)
     }
 
     fn start(&self) -> Position {
@@ -295,10 +325,10 @@ impl Training<'_> {
     }
 
     /// Samplers may give epochs of unequal length; schedules see each as long as the first.
-    fn clock(&self, position: &Position, steps: usize) -> Clock {
+    fn clock(&self, position: &Position, run: RunLength) -> Clock {
         let nominal = position.in_epoch.min(position.per_epoch - 1);
         let step = position.epoch * position.per_epoch + nominal;
-        Clock { epoch: position.epoch, epochs: self.spec.epochs, step, steps, seed: self.seed }
+        Clock { epoch: position.epoch, epochs: run.epochs, step, steps: run.steps, seed: self.seed }
     }
 
     /// One optimizer step over `accumulate` batches. Returns the mean loss.
@@ -309,7 +339,6 @@ impl Training<'_> {
         batches: &mut impl Iterator<Item = reid_data::Result<ViewBatch>>,
         clock: Clock,
         position: &mut Position,
-        steps: usize,
     ) -> Result<f64, TrainError> {
         let mut outputs = Vec::with_capacity(self.spec.accumulate);
         let mut sum: Option<Gradients> = None;
@@ -346,18 +375,18 @@ impl Training<'_> {
             return Err(not_finite("gradient norm", norm, position));
         }
         let rate = |multiplier| {
-            let run = RunLength { steps, epochs: self.spec.epochs };
+            let run = RunLength { steps: clock.steps, epochs: clock.epochs };
             learning_rate(&self.spec.schedule, self.base_rate(), multiplier, clock.step, run)
         };
         let decay = |start| {
-            let run = RunLength { steps, epochs: self.spec.epochs };
+            let run = RunLength { steps: clock.steps, epochs: clock.epochs };
             weight_decay(&self.spec.optim, start, clock.step, run)
         };
         let held = task.held(clock);
         let course = Course { rate: &rate, decay: &decay, held: &held };
         optimizer.step(task.trainable(), &grads, &course).map_err(TaskError::from)?;
         task.after_step(&outputs, clock)?;
-        let loss = record(&outputs, norm, rate(1.0), position, steps)?;
+        let loss = record(&outputs, norm, rate(1.0), position, clock.steps)?;
         position.in_epoch += 1;
         position.updates += 1;
         Ok(loss)
@@ -370,10 +399,10 @@ impl Training<'_> {
         task: &dyn Task,
         services: &DataServices,
         position: &mut Position,
-        steps: usize,
+        run: RunLength,
     ) -> Result<bool, TrainError> {
         let Some(every) = self.spec.evaluate_every.duration() else { return Ok(true) };
-        let every = every.in_steps(steps, self.spec.epochs).max(1.0);
+        let every = run.steps_of(every).max(1.0);
         let passed = |updates: usize| (updates as f64 / every).floor();
         if passed(position.updates) <= passed(position.evaluated) {
             return Ok(true);

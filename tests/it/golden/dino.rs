@@ -51,7 +51,7 @@ fn centering(golden: &Golden) -> Balance {
 
 fn run(golden: &Golden) -> RunLength {
     let epochs: usize = golden.param("epochs");
-    RunLength { steps: 3 * epochs, epochs }
+    RunLength { steps: 3 * epochs, epochs: epochs as f64 }
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn dino_loss() -> Result<()> {
     };
     let run = run(&golden);
     let at = |epoch| temperature(ramp, Duration::Steps(0.0), epoch, run);
-    let course: Vec<f64> = (0..run.epochs).map(at).collect();
+    let course: Vec<f64> = (0..run.epochs as usize).map(at).collect();
     assert!(max_abs(&course, &golden.f64s("out.teacher_temp_schedule")) <= SCHEDULE);
 
     let balance = centering(&golden);
@@ -98,7 +98,8 @@ fn ibot_loss() -> Result<()> {
     let start = Duration::Epochs(golden.param("mim_start_epoch"));
     let class_at = |epoch| temperature(class, Duration::Steps(0.0), epoch, run);
     let patch_at = |epoch| temperature(patch, start, epoch, run);
-    let courses: [Vec<f64>; 2] = [(0..run.epochs).map(class_at).collect(), (0..run.epochs).map(patch_at).collect()];
+    let courses: [Vec<f64>; 2] =
+        [(0..run.epochs as usize).map(class_at).collect(), (0..run.epochs as usize).map(patch_at).collect()];
     assert!(max_abs(&courses[0], &golden.f64s("out.teacher_temp_schedule")) <= SCHEDULE);
     assert!(max_abs(&courses[1], &golden.f64s("out.teacher_temp2_schedule")) <= SCHEDULE);
 
@@ -381,7 +382,7 @@ fn ibot_train_step() -> Result<()> {
             known.iter_mut().zip(large).for_each(|(known, large)| *known &= large);
         }
         gradients.clip_tensors(task.trainable(), clip)?;
-        let clock = Clock { epoch, epochs: 2, step: epoch, steps: 2, seed: 0 };
+        let clock = Clock { epoch, epochs: 2.0, step: epoch, steps: 2, seed: 0 };
         let course = Course { rate: &|_| rate, decay: &|_| decays[epoch], held: &task.held(clock) };
         optimizer.step(task.trainable(), &gradients, &course)?;
         let mut carried = vec![("class_mean", losses.class_mean)];

@@ -40,7 +40,7 @@ fn transreid_lr() {
     assert_eq!(groups, multipliers.len());
     // Epochs of one step and of several, at their first and last step.
     for steps_per_epoch in [1, 7] {
-        let run = RunLength { steps: epochs * steps_per_epoch, epochs };
+        let run = RunLength { steps: epochs * steps_per_epoch, epochs: epochs as f64 };
         for within in [0, steps_per_epoch - 1] {
             let rates = |epoch: usize| {
                 let step = epoch * steps_per_epoch + within;
@@ -60,7 +60,7 @@ fn cosine(golden: &Golden, name: &str) -> ([f64; 6], RunLength, Vec<f64>) {
     let given = golden.f64s(&format!("in.{name}.base_final_epochs_iters_warmupepochs_start"));
     let given: [f64; 6] = given.try_into().expect("six numbers");
     let epochs = given[2] as usize;
-    let run = RunLength { steps: epochs * given[3] as usize, epochs };
+    let run = RunLength { steps: epochs * given[3] as usize, epochs: given[2] };
     let expected = golden.f64s(&format!("out.{name}"));
     assert_eq!(expected.len(), run.steps);
     (given, run, expected)
@@ -96,7 +96,7 @@ fn ssl_schedules_by_epoch() {
     let golden = Golden::load("ssl_schedules");
     let at = golden.f64s("in.epochs_real");
     let per_epoch = (1.0 / (at[1] - at[0])).round() as usize;
-    let run = |total: f64| RunLength { steps: per_epoch * total as usize, epochs: total as usize };
+    let run = |total: f64| RunLength { steps: per_epoch * total as usize, epochs: total };
     let rates = |base: f64, floor: f64, warmup: f64, total: f64| -> Vec<f64> {
         let course = WarmupCosine { warmup: Duration::Epochs(warmup), floor: floor / base };
         let spec = ScheduleSpec::WarmupCosine(course);

@@ -96,7 +96,7 @@ pub(crate) fn reordered(batch: &ViewBatch, order: &[usize]) -> ViewBatch {
 }
 
 pub(crate) fn clock(step: usize, steps: usize) -> Clock {
-    Clock { epoch: 0, epochs: 1, step, steps, seed: 3 }
+    Clock { epoch: 0, epochs: 1.0, step, steps, seed: 3 }
 }
 
 pub(crate) fn scalar(tensor: &Tensor) -> f64 {

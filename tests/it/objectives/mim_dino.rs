@@ -188,7 +188,7 @@ fn masks_wait_for_their_start() -> Result<()> {
     let task = task(MimDinoSpec { mim_start: Duration::Epochs(2.0), ..spec() })?;
     let batch = crops(3, 2, 7);
     for (epoch, expected) in [(0, 0.0), (1, 0.0), (2, 0.5), (3, 0.5)] {
-        let clock = Clock { epoch, epochs: 4, step: epoch, steps: 4, seed: 3 };
+        let clock = Clock { epoch, epochs: 4.0, step: epoch, steps: 4, seed: 3 };
         let output = task.step(&batch, clock)?;
         assert_eq!(stat(&output, MetricKey::MaskedShare), expected, "epoch {epoch}");
         assert_eq!(output.stats.iter().any(|(key, _)| *key == MetricKey::LossMim), expected > 0.0);
@@ -201,7 +201,7 @@ fn the_last_layer_is_held_for_its_time() -> Result<()> {
     let head = DinoHeadSpec { patch_prototypes: 5, ..spec().head };
     let task = task(MimDinoSpec { freeze_last_layer: Duration::Fraction(0.5), head, ..spec() })?;
     for (epoch, held) in [(0, 2), (1, 2), (2, 0), (3, 0)] {
-        let clock = Clock { epoch, epochs: 4, step: epoch, steps: 4, seed: 3 };
+        let clock = Clock { epoch, epochs: 4.0, step: epoch, steps: 4, seed: 3 };
         let names: Vec<_> = task.held(clock).into_iter().map(|id| &task.trainable().module(id).name).collect();
         assert_eq!(names.len(), held, "epoch {epoch}");
         assert!(names.iter().all(|name| name.starts_with("head.last_layer")), "{names:?}");
