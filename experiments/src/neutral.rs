@@ -18,6 +18,8 @@ pub struct Neutral {
 pub const NEUTRAL: &[Neutral] = &[
     Neutral { suffix: "train.evaluate_every", value: r#"{"never":{}}"# },
     Neutral { suffix: "train.clip_scope", value: r#""all""# },
+    Neutral { suffix: "supervised.labels", value: r#"{"identities":1,"images_per_identity":0}"# },
+    Neutral { suffix: "evaluation.pooling", value: r#""cls""# },
 ];
 
 /// The value without fields that are at their neutral value.

@@ -3,7 +3,7 @@
 use reid_objectives::person_mae::spec::Target;
 use reid_objectives::spec::{Duration, ScheduleSpec, TrainSpec};
 
-use super::{Finding, PERSON_MAE, SUPERVISED, person_mae, supervised};
+use super::{FROZEN, Finding, PERSON_MAE, SUPERVISED, linear_probe, person_mae, supervised};
 use crate::spec::RunSpec;
 
 pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
@@ -18,6 +18,9 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
     }
     if let Some(spec) = supervised(run) {
         found.extend(warmup(&format!("{SUPERVISED}.train"), &spec.train));
+    }
+    if let Some(spec) = linear_probe(run) {
+        found.extend(warmup(&format!("{FROZEN}.probe.linear.train"), &spec.train));
     }
     found
 }

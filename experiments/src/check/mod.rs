@@ -9,10 +9,12 @@ mod durations;
 mod evaluation;
 mod geometry;
 mod mask;
+mod probe;
 mod region;
+mod take;
 
 use reid_backbones::spec::{BackboneSpec, VitSpec};
-use reid_objectives::spec::{ObjectiveSpec, PersonMaeSpec, ProtocolSpec, SupervisedSpec};
+use reid_objectives::spec::{LinearProbeSpec, ObjectiveSpec, PersonMaeSpec, ProtocolSpec, SupervisedSpec};
 
 use crate::diagnostic::Severity;
 use crate::spec::RunSpec;
@@ -50,7 +52,7 @@ impl Finding {
 
 /// Runs every rule.
 pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
-    let rules: [fn(&RunSpec) -> Vec<Finding>; 9] = [
+    let rules: [fn(&RunSpec) -> Vec<Finding>; 11] = [
         geometry::check,
         mask::check,
         region::check,
@@ -59,6 +61,8 @@ pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
         batch::check,
         durations::check,
         evaluation::check,
+        probe::check,
+        take::check,
         data::check,
     ];
     rules.iter().flat_map(|rule| rule(run)).collect()
@@ -75,6 +79,9 @@ const PERSON_MAE: &str = "pretrain.objective.person_mae";
 /// Path of the supervised protocol's fields.
 const SUPERVISED: &str = "protocol.supervised";
 
+/// Path of the frozen protocol's fields.
+const FROZEN: &str = "protocol.frozen";
+
 fn vit(run: &RunSpec) -> &VitSpec {
     let BackboneSpec::Vit(vit) = &run.backbone;
     vit
@@ -90,7 +97,14 @@ fn person_mae(run: &RunSpec) -> Option<&PersonMaeSpec> {
 fn supervised(run: &RunSpec) -> Option<&SupervisedSpec> {
     match &run.protocol {
         ProtocolSpec::Supervised(spec) => Some(spec),
-        ProtocolSpec::Direct(_) => None,
+        ProtocolSpec::Frozen(_) => None,
+    }
+}
+
+fn linear_probe(run: &RunSpec) -> Option<&LinearProbeSpec> {
+    match &run.protocol {
+        ProtocolSpec::Frozen(spec) => spec.linear_probe(),
+        ProtocolSpec::Supervised(_) => None,
     }
 }
 

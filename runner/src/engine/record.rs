@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use reid_data::dataset::{Record, Split};
 use reid_experiments::ResolvedRun;
+use reid_experiments::spec::TakeSpec;
 use reid_objectives::protocols::evaluation::{self, Scores};
 use reid_results::{QueryRow, RunRow, Scalar, Status, StepRow};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::checkpoint::Recorded;
-use super::plan::{StageKind, evaluation_spec};
-use super::{Engine, Plan, RunPlan};
+use super::plan::StageKind;
+use super::{Engine, Plan, RunPlan, snapshots};
 use crate::exit::RunError;
 use crate::provenance::{Host, ProgramInfo, peak_rss_bytes};
 use crate::store::atomic::write_atomic;
@@ -181,32 +182,48 @@ impl RowContext<'_> {
             return Err(RunError::Unexpected("a run without stages".to_owned()));
         };
         let scores: EvaluationRecord = read_json(evaluated, EvaluationRecord::NAME)?;
-        let mut row = self.base(plan, run)?;
+        let mut row = RunRow { seconds: 0.0, ..self.base(plan, run)? };
         row.computed_commit.clone_from(&evaluated.manifest().program.commit);
         row.device.clone_from(&evaluated.manifest().device);
         row.instruction_set.clone_from(&evaluated.manifest().instruction_set);
         row.host.clone_from(&evaluated.manifest().host);
         let mut steps = Vec::new();
         let (mut images, mut tokens) = (0, 0);
+        let pretrain = &run.run.spec.pretrain;
         for (&index, dir) in run.stages.iter().zip(stages) {
             let kind = plan.stages[index].kind;
+            let spent = snapshots::spent(pretrain, dir).filter(|_| kind == StageKind::Pretrain);
+            let seconds = spent.map_or(dir.manifest().seconds, |spent| spent.seconds);
+            row.seconds += seconds;
             let key = Some(dir.key().to_owned());
             match kind {
                 StageKind::Pretrain => {
                     row.stage_pretrain = key;
-                    row.seconds_pretrain = Some(dir.manifest().seconds);
+                    row.seconds_pretrain = Some(seconds);
                 }
-                StageKind::Train => row.stage_train = key,
+                StageKind::Train => {
+                    let note = |name: &str| dir.manifest().notes.get(name).and_then(Value::as_i64);
+                    row.stage_train = key;
+                    row.labelled_identities = note("labelled_identities");
+                    row.labelled_images = note("labelled_images");
+                }
                 StageKind::Evaluate => row.stage_evaluate = key,
             }
             let note = |name: &str| dir.manifest().notes.get(name);
-            images += note("images").and_then(Value::as_i64).unwrap_or(0);
-            tokens += note("tokens").and_then(Value::as_i64).unwrap_or(0);
+            let number = |name: &str| note(name).and_then(Value::as_i64).unwrap_or(0);
+            images += spent.map_or_else(|| number("images"), |spent| spent.images as i64);
+            tokens += spent.map_or_else(|| number("tokens"), |spent| spent.tokens as i64);
             let marks = note("marks").and_then(Value::as_array).into_iter().flatten();
             row.marks.extend(marks.filter_map(|mark| Some(mark.as_str()?.to_owned())));
             if kind != StageKind::Evaluate {
                 let file: StepsFile = read_json(dir, StepsFile::NAME)?;
-                steps.extend(file.steps.into_iter().map(|r| StepRow {
+                // What came after the encoder was taken is no part of the run.
+                let taken = match pretrain.take {
+                    TakeSpec::Epoch(epoch) if kind == StageKind::Pretrain => epoch,
+                    _ => usize::MAX,
+                };
+                let recorded = file.steps.into_iter().filter(|recorded| recorded.epoch < taken);
+                steps.extend(recorded.map(|r| StepRow {
                     stage_key: dir.key().to_owned(),
                     stage: kind.name().to_owned(),
                     epoch: r.epoch as i64,
@@ -217,7 +234,6 @@ impl RowContext<'_> {
                 }));
             }
         }
-        row.seconds = stages.iter().map(|dir| dir.manifest().seconds).sum();
         row.images_seen = Some(images);
         row.tokens_seen = Some(tokens);
         let mut queries = Vec::new();
@@ -293,7 +309,7 @@ impl RowContext<'_> {
             dataset_fingerprint: dataset.fingerprint.clone(),
             synthetic: dataset.synthetic,
             corrupt_images: dataset.corrupt() as i64,
-            protocol: evaluation::description(evaluation_spec(&spec.protocol)),
+            protocol: evaluation::description(&spec.protocol),
             host: self.host.name.clone(),
             device: self.engine.machine.class.to_owned(),
             instruction_set: self.host.instruction_set.clone(),
@@ -304,6 +320,8 @@ impl RowContext<'_> {
             peak_rss_bytes: peak_rss_bytes().map(|bytes| bytes as i64),
             images_seen: None,
             tokens_seen: None,
+            labelled_identities: None,
+            labelled_images: None,
             overrides: self.engine.overrides.clone(),
             attempts: self.before.filter(|row| row.is_failed()).map_or(0, |row| row.attempts) + 1,
             marks: Vec::new(),
