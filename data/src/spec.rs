@@ -139,6 +139,26 @@ impl Default for ValidationSpec {
     }
 }
 
+/// Which labels of the training pictures a training may know. The choice depends on the data alone, never on a
+/// seed, and more contains less: the identities of 0.1 are among those of 0.2.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LabelsSpec {
+    /// Share of the training identities, by a hash of the identity.
+    #[schemars(range(min = 1e-4, max = 1.0))]
+    pub identities: f64,
+    /// Most pictures of an identity, by a hash of the picture's path; 0 for all.
+    #[schemars(range(max = 100_000))]
+    pub images_per_identity: usize,
+}
+
+impl Default for LabelsSpec {
+    /// All labels.
+    fn default() -> Self {
+        Self { identities: 1.0, images_per_identity: 0 }
+    }
+}
+
 /// Resampling filter, as PIL computes it (antialiased).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

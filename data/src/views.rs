@@ -5,7 +5,7 @@ use crate::spec::{ErasingSpec, Filter, Normalisation, PhotometricSpec, Size};
 /// The views of one draw. Views of equal size form one group of the batch, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewPlan {
-    /// One entry per view.
+    /// One entry per view; with none, no picture is read, and a batch has indices and labels alone.
     pub views: Vec<ViewSpec>,
     /// Probability that the whole picture is mirrored before any view is cut, one decision for all
     /// views of a draw. Zero draws nothing.

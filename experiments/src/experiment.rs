@@ -98,7 +98,7 @@ pub struct ResolvedRun {
     /// Index of the sweep point; runs of one point differ in seeds only.
     pub point: usize,
     /// Name for tables: a list entry's `label`, else the preset or objective, where `none` evaluated
-    /// directly is `untrained`.
+    /// frozen, without a probe, is `untrained`.
     pub label: String,
     /// Swept paths and what they have come to at this point. A choice is given by its name; a field
     /// inside a choice that this point makes otherwise is absent.

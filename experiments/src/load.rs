@@ -352,14 +352,18 @@ fn is_excluded(point: &Resolved, sweep: &Sweep, used: &mut [bool]) -> bool {
 fn label(resolved: &Json, written: &Node) -> String {
     let path = ["pretrain", "objective"].map(str::to_owned);
     let name = resolve::look_up(resolved, written, &path).and_then(|found| found.name).unwrap_or_default();
-    let is_direct = resolved["protocol"].get("direct").is_some();
-    if name == "none" && is_direct { "untrained".to_owned() } else { name }
+    let is_trained = resolved["protocol"]["frozen"]["probe"].get("none").is_none();
+    if name == "none" && !is_trained { "untrained".to_owned() } else { name }
 }
 
 /// Every point with every seed.
 fn runs(resolved: &[Resolved], seeds: &[Seeds], swept: &[Path]) -> Vec<ResolvedRun> {
     let points: Vec<(&Json, &Node)> = resolved.iter().map(|point| (&point.json, &point.written)).collect();
-    let varied = resolve::varied(&points, swept);
+    let mut varied = resolve::varied(&points, swept);
+    for (varied, _) in varied.iter_mut().zip(resolved).filter(|(_, point)| point.spec.has_no_pretraining()) {
+        // Where nothing is pre-trained, no encoder of it is taken.
+        varied.remove("pretrain.take");
+    }
     let mut runs = Vec::with_capacity(resolved.len() * seeds.len());
     for (index, (point, varied)) in resolved.iter().zip(&varied).enumerate() {
         runs.extend(seeds.iter().map(|&seeds| ResolvedRun {

@@ -20,6 +20,8 @@ pub const NEUTRAL: &[Neutral] = &[
     Neutral { suffix: "train.clip_scope", value: r#""all""# },
     Neutral { suffix: "adamw.decay_course", value: r#"{"constant":{}}"# },
     Neutral { suffix: "erasing.fill", value: r#""noise""# },
+    Neutral { suffix: "supervised.labels", value: r#"{"identities":1,"images_per_identity":0}"# },
+    Neutral { suffix: "evaluation.pooling", value: r#""cls""# },
 ];
 
 /// The value without fields that are at their neutral value.

@@ -1,13 +1,16 @@
 //! What a spec may say about objectives, protocols and training.
 
 use reid_backbones::optim::spec::OptimSpec;
-use reid_data::spec::{ErasingSpec, Filter, Normalisation};
+use reid_data::spec::{ErasingSpec, Filter, LabelsSpec, Normalisation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::budget::BudgetSpec;
 pub use crate::mim_dino::spec::MimDinoSpec;
 pub use crate::person_mae::spec::PersonMaeSpec;
+pub use crate::protocols::frozen::spec::{
+    FrozenNormalisation, FrozenSpec, LinearProbeSpec, NoProbe, Pooling, ProbeSpec,
+};
 
 /// Pre-training objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +35,15 @@ impl ObjectiveSpec {
             Self::MimDino(_) => Some(("mim_dino", crate::mim_dino::ALGORITHM_VERSION)),
         }
     }
+
+    /// Channel statistics of the pictures that it shows the encoder; none where it shows none.
+    pub fn normalisation(&self) -> Option<Normalisation> {
+        match self {
+            Self::None(NoObjective {}) => None,
+            Self::PersonMae(spec) => Some(spec.normalisation),
+            Self::MimDino(spec) => Some(spec.views.normalisation),
+        }
+    }
 }
 
 /// Nothing to set.
@@ -42,20 +54,11 @@ pub struct NoObjective {}
 /// What is done with the encoder downstream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "a run has one; a box would only get in the way of matching")]
 pub enum ProtocolSpec {
-    /// Evaluated as it is, without any training.
-    Direct(DirectSpec),
+    /// The pre-trained encoder as it is: its features are ranked, or those of a linear probe on them.
+    Frozen(FrozenSpec),
     /// Trained with identity labels, then evaluated.
     Supervised(SupervisedSpec),
-}
-
-/// Evaluation without training.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct DirectSpec {
-    /// How features are ranked.
-    pub evaluation: EvaluationSpec,
 }
 
 /// Supervised ReID: BNNeck, identity loss and batch-hard triplet loss.
@@ -78,6 +81,8 @@ pub struct SupervisedSpec {
     pub triplet_weight: f64,
     /// Margin rule of the triplet loss.
     pub triplet_margin: TripletMargin,
+    /// Which labels it may know.
+    pub labels: LabelsSpec,
     /// Training augmentation.
     pub augment: SupervisedAugment,
     /// How features are ranked.
@@ -111,6 +116,7 @@ impl Default for SupervisedSpec {
             label_smoothing: 0.0,
             triplet_weight: 1.0,
             triplet_margin: TripletMargin::Soft(Soft {}),
+            labels: LabelsSpec::default(),
             augment: SupervisedAugment::default(),
             evaluation: EvaluationSpec::default(),
         }
@@ -185,8 +191,6 @@ pub struct EvaluationSpec {
     pub filter: Filter,
     /// Which feature is ranked.
     pub feature: EvaluationFeature,
-    /// Channel statistics of `direct` evaluation; the supervised protocol uses its training's.
-    pub normalisation: Normalisation,
     /// Pictures per forward pass; no effect on the numbers.
     #[schemars(range(min = 1, max = 4096))]
     pub batch: usize,
@@ -194,12 +198,7 @@ pub struct EvaluationSpec {
 
 impl Default for EvaluationSpec {
     fn default() -> Self {
-        Self {
-            filter: Filter::Bilinear,
-            feature: EvaluationFeature::BeforeNeck,
-            normalisation: Normalisation::Half,
-            batch: 64,
-        }
+        Self { filter: Filter::Bilinear, feature: EvaluationFeature::BeforeNeck, batch: 64 }
     }
 }
 
@@ -207,7 +206,7 @@ impl Default for EvaluationSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EvaluationFeature {
-    /// The class token after the final norm, before the BNNeck.
+    /// What goes into the BNNeck: the class token after the final norm, or a probe's embedding.
     BeforeNeck,
     /// After the BNNeck's normalisation with running statistics.
     AfterNeck,
@@ -280,11 +279,11 @@ pub enum ClipScope {
     Tensor,
 }
 
-/// Distance between two evaluation points of a training.
+/// Distance between two points of a training at which something is done, if anything is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EvaluateEvery {
-    /// No evaluation points.
+    /// Nothing is done.
     Never(Never),
     /// Share of the run.
     Fraction(#[schemars(range(min = 1e-6, max = 1.0))] f64),
@@ -295,7 +294,7 @@ pub enum EvaluateEvery {
 }
 
 impl EvaluateEvery {
-    /// The distance, if there are evaluation points.
+    /// The distance, if there are such points.
     pub fn duration(self) -> Option<Duration> {
         match self {
             Self::Never(Never {}) => None,

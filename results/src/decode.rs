@@ -133,6 +133,8 @@ pub(crate) fn run_row(frame: &DataFrame, row: usize) -> Result<RunRow> {
         peak_rss_bytes: int("peak_rss_bytes"),
         images_seen: int("images_seen"),
         tokens_seen: int("tokens_seen"),
+        labelled_identities: int("labelled_identities"),
+        labelled_images: int("labelled_images"),
         overrides: text("overrides").unwrap_or_default(),
         attempts: int("attempts").unwrap_or_default(),
         trial: flag("trial").unwrap_or_default(),

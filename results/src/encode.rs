@@ -103,6 +103,8 @@ pub(crate) fn run_frame(run: &RunRow) -> Result<DataFrame> {
     out.int("peak_rss_bytes", vec![run.peak_rss_bytes]);
     out.int("images_seen", vec![run.images_seen]);
     out.int("tokens_seen", vec![run.tokens_seen]);
+    out.int("labelled_identities", vec![run.labelled_identities]);
+    out.int("labelled_images", vec![run.labelled_images]);
     out.text("overrides", vec![Some(&run.overrides)]);
     out.int("attempts", vec![Some(run.attempts)]);
     out.flag("trial", vec![Some(run.trial)]);

@@ -131,6 +131,10 @@ pub struct RunRow {
     pub images_seen: Option<i64>,
     /// Tokens that went through the encoder in training.
     pub tokens_seen: Option<i64>,
+    /// Identities whose labels the protocol's training knew; `None` without one.
+    pub labelled_identities: Option<i64>,
+    /// Pictures whose labels the protocol's training knew; `None` without one.
+    pub labelled_images: Option<i64>,
     /// Overrides of the command line, verbatim.
     pub overrides: String,
     /// How often the run was tried.

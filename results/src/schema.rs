@@ -235,6 +235,8 @@ pub const RUN_COLUMNS: &[ColumnDef] = &[
     quantity("peak_rss_bytes", Kind::Int, Unit::Bytes, Direction::Lower, "peak resident memory of the process"),
     quantity("images_seen", Kind::Int, Unit::Count, Direction::None, "pictures that went through training"),
     quantity("tokens_seen", Kind::Int, Unit::Count, Direction::None, "tokens that went through the encoder"),
+    quantity("labelled_identities", Kind::Int, Unit::Count, Direction::None, "identities with labels in training"),
+    quantity("labelled_images", Kind::Int, Unit::Count, Direction::None, "pictures with labels in training"),
     column("overrides", Kind::Text, "overrides of the command line, verbatim"),
     quantity("attempts", Kind::Int, Unit::Count, Direction::None, "how often the run was tried"),
     column("trial", Kind::Bool, "whether the run only serves to choose settings"),

@@ -4,6 +4,7 @@
 
 mod evaluation;
 mod fixture;
+mod frozen;
 mod health;
 mod mim_dino;
 mod person_mae;

@@ -55,6 +55,8 @@ fn run(id: &str) -> RunRow {
         peak_rss_bytes: Some(512 << 20),
         images_seen: Some(12_800),
         tokens_seen: None,
+        labelled_identities: Some(751),
+        labelled_images: None,
         overrides: String::new(),
         attempts: 1,
         trial: false,

@@ -4,7 +4,7 @@ use reid_objectives::budget::Length;
 use reid_objectives::person_mae::spec::Target;
 use reid_objectives::spec::{BudgetSpec, Duration, ScheduleSpec, TrainSpec};
 
-use super::{Finding, PERSON_MAE, SUPERVISED, person_mae, supervised, vit};
+use super::{FROZEN, Finding, PERSON_MAE, SUPERVISED, linear_probe, person_mae, supervised, vit};
 use crate::spec::RunSpec;
 
 pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
@@ -20,6 +20,10 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
     }
     if let Some(spec) = supervised(run) {
         let train = format!("{SUPERVISED}.train");
+        found.extend(warmup(&train, &spec.train, (&format!("{train}.epochs"), spec.train.epochs)));
+    }
+    if let Some(spec) = linear_probe(run) {
+        let train = format!("{FROZEN}.probe.linear.train");
         found.extend(warmup(&train, &spec.train, (&format!("{train}.epochs"), spec.train.epochs)));
     }
     found

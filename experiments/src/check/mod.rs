@@ -11,10 +11,12 @@ mod geometry;
 mod length;
 mod mask;
 mod mim_dino;
+mod probe;
 mod region;
+mod take;
 
 use reid_backbones::spec::{BackboneSpec, VitSpec};
-use reid_objectives::spec::{MimDinoSpec, ObjectiveSpec, PersonMaeSpec, ProtocolSpec, SupervisedSpec};
+use reid_objectives::spec::{LinearProbeSpec, MimDinoSpec, ObjectiveSpec, PersonMaeSpec, ProtocolSpec, SupervisedSpec};
 
 use crate::diagnostic::Severity;
 use crate::spec::RunSpec;
@@ -52,7 +54,7 @@ impl Finding {
 
 /// Runs every rule.
 pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
-    let rules: [fn(&RunSpec) -> Vec<Finding>; 11] = [
+    let rules: [fn(&RunSpec) -> Vec<Finding>; 13] = [
         geometry::check,
         mask::check,
         region::check,
@@ -63,6 +65,8 @@ pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
         durations::check,
         length::check,
         evaluation::check,
+        probe::check,
+        take::check,
         data::check,
     ];
     rules.iter().flat_map(|rule| rule(run)).collect()
@@ -83,6 +87,9 @@ const MIM_DINO: &str = "pretrain.objective.mim_dino";
 
 /// Path of the supervised protocol's fields.
 const SUPERVISED: &str = "protocol.supervised";
+
+/// Path of the frozen protocol's fields.
+const FROZEN: &str = "protocol.frozen";
 
 fn vit(run: &RunSpec) -> &VitSpec {
     let BackboneSpec::Vit(vit) = &run.backbone;
@@ -106,7 +113,14 @@ fn mim_dino(run: &RunSpec) -> Option<&MimDinoSpec> {
 fn supervised(run: &RunSpec) -> Option<&SupervisedSpec> {
     match &run.protocol {
         ProtocolSpec::Supervised(spec) => Some(spec),
-        ProtocolSpec::Direct(_) => None,
+        ProtocolSpec::Frozen(_) => None,
+    }
+}
+
+fn linear_probe(run: &RunSpec) -> Option<&LinearProbeSpec> {
+    match &run.protocol {
+        ProtocolSpec::Frozen(spec) => spec.linear_probe(),
+        ProtocolSpec::Supervised(_) => None,
     }
 }
 

@@ -131,7 +131,7 @@ pub(crate) fn concerns(spec: &RunSpec, resolved: &Json, written: &Node, path: &[
     let (mut value, mut node) = (Some(resolved), Some(written));
     for key in path {
         if let (Shape::Choice(choice), Some(made)) = (shape, value) {
-            if resolve::chosen(node, made).as_ref() != Some(key) {
+            if resolve::chosen(choice, node, made).as_ref() != Some(key) {
                 return false;
             }
             let variant = choice.preset(key).map_or(key.as_str(), |preset| preset.variant);

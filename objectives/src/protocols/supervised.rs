@@ -10,7 +10,7 @@ use reid_backbones::spec::VitSpec;
 use reid_backbones::{Compute, Encoder, Input, ParamStore, Vit, ops};
 use reid_data::dataset::Split;
 use reid_data::plan::EpochPlan;
-use reid_data::sampler::{self, PkSettings};
+use reid_data::sampler::{self, Labels, PkSettings};
 use reid_data::spec::{PhotometricSpec, Size};
 use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec};
 
@@ -29,7 +29,7 @@ use crate::task::{Clock, Embed, Evaluated, Services, State, StepOutput, Task};
 /// Raised whenever the numbers that this protocol gives change.
 pub const ALGORITHM_VERSION: u32 = 1;
 /// Standard deviation of the classifier's initial weights (TransReID).
-const CLASSIFIER_STD: f64 = 0.001;
+pub(super) const CLASSIFIER_STD: f64 = 0.001;
 
 /// The protocol's training.
 pub struct Supervised {
@@ -101,9 +101,9 @@ impl Task for Supervised {
     }
 
     fn begin_epoch(&mut self, epoch: usize, seed: u64, services: &dyn Services) -> Result<EpochPlan> {
-        let records = services.records(Split::Train);
+        let labels = Labels::of(services.records(Split::Train), self.spec.labels).of_records;
         let settings = PkSettings { identities: self.spec.identities_per_batch, images: self.images_per_identity() };
-        Ok(sampler::pk(records, settings, seed, epoch as u32)?)
+        Ok(sampler::pk_labels(&labels, settings, seed, epoch as u32)?)
     }
 
     fn step(&self, batch: &ViewBatch, clock: Clock) -> Result<StepOutput> {

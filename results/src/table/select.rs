@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use polars::prelude::{BooleanChunked, DataFrame, NewChunkedArray};
 
 use super::{Field, TableOptions, text_at};
+use crate::schema::CFG;
 use crate::{Result, ResultsError, decode};
 
 /// Runs that count.
@@ -71,14 +72,32 @@ fn newest_rows(runs: &DataFrame, options: &TableOptions) -> Vec<bool> {
 }
 
 /// Number of evaluation protocols among the runs; more than one only if a shown field keeps them apart.
+///
+/// Where an experiment sweeps what of a model is ranked, such as the pooling, that is the question it asks: its
+/// runs are of one protocol.
 pub(super) fn check_protocols(runs: &DataFrame, shown: &[&Field]) -> Result<usize> {
     let protocols: BTreeSet<String> = (0..runs.height()).filter_map(|row| text_at(runs, "protocol", row)).collect();
     let apart = shown.iter().any(|field| field.column == "protocol");
     let mut names = protocols.iter();
     match (names.next(), names.next()) {
+        (Some(_), Some(_)) if is_swept(runs) => Ok(1),
         (Some(first), Some(second)) if !apart => {
             Err(ResultsError::MixedProtocols { first: first.clone(), second: second.clone() })
         }
         _ => Ok(protocols.len()),
     }
+}
+
+/// Whether all runs are of one experiment whose swept fields below `protocol` tell the evaluation protocols apart.
+fn is_swept(runs: &DataFrame) -> bool {
+    let path = format!("{CFG}protocol");
+    let swept: Vec<&str> = decode::names(runs).into_iter().filter(|name| name.starts_with(&path)).collect();
+    let mut told: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let experiment = text_at(runs, "experiment", 0);
+    (0..runs.height()).all(|row| {
+        let key: Vec<_> = swept.iter().map(|name| decode::scalar(runs, name, row)).collect();
+        let protocol = text_at(runs, "protocol", row);
+        let known = told.entry(format!("{key:?}")).or_insert_with(|| protocol.clone());
+        *known == protocol && text_at(runs, "experiment", row) == experiment
+    })
 }

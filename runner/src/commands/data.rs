@@ -125,7 +125,7 @@ fn trained(args: &SynthArgs, common: &Common, path: &Path, parts: &[&str]) -> Re
         let removed = parts.iter().copied().chain(["seeds=[0]", "pretrain.objective=none"]);
         args.overrides.iter().cloned().chain(removed.chain(extra.iter().copied()).map(str::to_owned)).collect()
     };
-    let untrained = measure(path, &with(&["protocol=direct"]), common)?;
+    let untrained = measure(path, &with(&["protocol=frozen"]), common)?;
     let none = measure(path, &with(&[]), common)?;
     let rule = Some(("between 25 and 65", (0.25..=0.65).contains(&none)));
     Ok(vec![

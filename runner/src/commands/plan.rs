@@ -33,6 +33,9 @@ pub(super) fn plan(args: &PlanArgs) -> Result<(), RunError> {
     for Phase { title, plan } in &phases {
         setup.warn_of_lengths(&experiment, plan, args.spec.common.machine.color);
         let states = states(plan, store.as_ref())?;
+        for line in store.iter().map(|store| again(plan, store)).collect::<Result<Vec<_>, _>>()?.concat() {
+            setup.progress.line(line);
+        }
         if let Some(interrupt) = &interrupt {
             let left = plan.stages.iter().zip(&states).filter(|(_, state)| **state != State::Done);
             calibrate(plan, left.map(|(stage, _)| stage), &machine, &mut calibration, (&setup.progress, interrupt))?;
@@ -94,12 +97,27 @@ impl State {
 pub(super) fn states(plan: &Plan, store: Option<&Store>) -> Result<Vec<State>, RunError> {
     let state = |stage: &StageDef| {
         Ok(match store {
-            Some(store) if store.stage(&stage.key)?.is_some() => State::Done,
+            Some(store) if is_done(store, stage)? => State::Done,
             Some(store) if store.is_begun(&stage.key) => State::Begun,
             _ => State::Todo,
         })
     };
     plan.stages.iter().map(state).collect()
+}
+
+/// Whether a stage is there with all that runs take from it.
+fn is_done(store: &Store, stage: &StageDef) -> Result<bool, RunError> {
+    Ok(store.stage(&stage.key)?.is_some_and(|dir| dir.has(&stage.snapshots.files())))
+}
+
+/// Why finished stages are computed again, one line each.
+pub(super) fn again(plan: &Plan, store: &Store) -> Result<Vec<String>, RunError> {
+    let mut lines = Vec::new();
+    for stage in &plan.stages {
+        let lacking = store.stage(&stage.key)?.and_then(|dir| stage.snapshots.lacking(&dir));
+        lines.extend(lacking.map(|lacking| format!("{}: to do again, since {lacking}", stage.label)));
+    }
+    Ok(lines)
 }
 
 /// The plan in words: a line per kind of stage, the cost, and if asked a line per stage.

@@ -8,7 +8,7 @@ use reid_backbones::spec::Precision;
 
 use super::table::{RunTable, print_table};
 use super::tune::{self, Chosen, Trials};
-use super::{Setup, count, plan::Phase, plan::describe, plan::phases, plan::states, print, user_folder};
+use super::{Setup, count, plan::Phase, plan::again, plan::describe, plan::phases, plan::states, print, user_folder};
 use crate::calibration::Calibration;
 use crate::cli::{Common, RerunOn, RunArgs};
 use crate::engine::{Datasets, Engine, Machine, Plan, RunPlan, Summary};
@@ -117,6 +117,9 @@ fn show_plan(
         setup.progress.line(line);
     }
     let states = states(plan, Some(&engine.store))?;
+    for line in again(plan, &engine.store)? {
+        setup.progress.line(line);
+    }
     setup.progress.line(describe(plan, &states, calibration, &engine.machine, false).trim_end());
     let is_bf16 = |run: &RunPlan| run.run.spec.precision == Precision::Bf16;
     if engine.machine.device.is_cpu() && plan.runs.iter().any(is_bf16) {

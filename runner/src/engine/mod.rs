@@ -5,10 +5,12 @@ mod calibrate;
 mod checkpoint;
 mod datasets;
 mod execute;
+mod health;
 mod machine;
 mod plan;
 mod record;
 mod services;
+mod snapshots;
 mod train;
 
 pub use calibrate::calibrate;
@@ -17,3 +19,4 @@ pub use execute::{Engine, Summary};
 pub use machine::Machine;
 pub use plan::{Plan, RunPlan, StageDef, StageKind};
 pub use services::DataServices;
+pub use snapshots::Snapshots;

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use reid_backbones::spec::{BackboneSpec, VitSpec};
 use reid_data::dataset::Split;
-use reid_data::spec::ValidationSpec;
-use reid_experiments::spec::{PretrainData, RunSpec};
+use reid_data::spec::{LabelsSpec, Normalisation, ValidationSpec};
+use reid_experiments::spec::{PretrainData, RunSpec, TakeSpec};
 use reid_experiments::{Experiment, ResolvedRun};
 use reid_objectives::budget::Length;
 use reid_objectives::protocols;
-use reid_objectives::spec::{EvaluationSpec, ProtocolSpec, TrainSpec};
+use reid_objectives::spec::{EvaluationSpec, Pooling, ProtocolSpec, TrainSpec};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::snapshots::{self, Snapshots};
 use super::train;
 use super::{Datasets, OpenData};
 use crate::exit::RunError;
@@ -64,6 +65,8 @@ pub struct StageDef {
     pub train: Option<TrainSpec>,
     /// Optimizer steps, where a budget and not the number of epochs says when a training ends.
     pub steps: Option<usize>,
+    /// Encoders that a pre-training leaves besides the last, for all runs that it serves.
+    pub snapshots: Snapshots,
 }
 
 /// One run of the experiment.
@@ -116,7 +119,7 @@ fn vit_spec(spec: &RunSpec) -> &VitSpec {
 /// The protocol's evaluation settings.
 pub(super) fn evaluation_spec(protocol: &ProtocolSpec) -> &EvaluationSpec {
     match protocol {
-        ProtocolSpec::Direct(direct) => &direct.evaluation,
+        ProtocolSpec::Frozen(frozen) => &frozen.evaluation,
         ProtocolSpec::Supervised(supervised) => &supervised.evaluation,
     }
 }
@@ -192,29 +195,35 @@ impl Planner {
                 input: Value::Null,
             };
             let label = self.label(StageKind::Pretrain, i, run);
-            let end = steps.map_or_else(|| format!("epoch={}", train.epochs), |steps| format!("step={steps}"));
-            let artefact = format!("encoder@{end}");
+            if let (TakeSpec::Epoch(epoch), Some(steps)) = (spec.pretrain.take, steps) {
+                let per_epoch = data.dataset.split(pretrain_split(&data)).len() / train.batch / train.accumulate;
+                if epoch * per_epoch > steps {
+                    return Err(RunError::Usage(format!(
+                        "`pretrain.take: {{epoch: {epoch}}}` asks for an epoch that `pretrain.budget` does not reach: it comes to \
+                         {steps} steps, {per_epoch} an epoch; take an earlier one, or `last`"
+                    )));
+                }
+            }
+            let artefact = snapshots::artefact(&spec.pretrain, &train, steps);
             let stage = self.stage(&draft, spec, i, label, None, &data, Some((train, steps)))?;
+            self.stages[stage].snapshots.add(&spec.pretrain);
             input = json!({ "stage": self.stages[stage].key.hex(), "artefact": artefact });
             previous = Some(stage);
             stages.push(stage);
         }
 
         // The protocol's training.
-        if let ProtocolSpec::Supervised(supervised) = &spec.protocol {
-            let mut science = to_json(supervised)?;
-            remove(&mut science, &["evaluation"]);
-            science["train"] = train_science(&supervised.train)?;
+        if let Some((train, name, version, science)) = protocol_science(spec)? {
             let draft = Draft {
                 kind: StageKind::Train,
                 algorithms: json!({ "data": reid_data::ALGORITHM_VERSION, "backbone": reid_backbones::ALGORITHM_VERSION,
-                                    "loop": train::ALGORITHM_VERSION, "supervised": protocols::supervised::ALGORITHM_VERSION }),
-                science: json!({ "backbone": to_json(&spec.backbone)?, "supervised": science }),
+                                    "loop": train::ALGORITHM_VERSION, name: version }),
+                science,
                 seed: seeds.downstream,
                 input,
             };
             let label = self.label(StageKind::Train, i, run);
-            let stage = self.stage(&draft, spec, i, label, previous, &data, Some((supervised.train.clone(), None)))?;
+            let stage = self.stage(&draft, spec, i, label, previous, &data, Some((train.clone(), None)))?;
             input = json!({ "stage": self.stages[stage].key.hex(), "artefact": "model" });
             previous = Some(stage);
             stages.push(stage);
@@ -223,8 +232,8 @@ impl Planner {
         // Evaluation.
         let mut evaluation = to_json(evaluation_spec(&spec.protocol))?;
         remove(&mut evaluation, &["batch"]);
-        let normalisation = evaluation_normalisation(&spec.protocol);
-        evaluation["normalisation"] = to_json(&normalisation)?;
+        evaluation["normalisation"] = to_json(&evaluation_normalisation(spec))?;
+        evaluation["pooling"] = to_json(&pooling(&spec.protocol))?;
         let draft = Draft {
             kind: StageKind::Evaluate,
             algorithms: json!({ "data": reid_data::ALGORITHM_VERSION, "backbone": reid_backbones::ALGORITHM_VERSION,
@@ -244,7 +253,7 @@ impl Planner {
     /// `pretrain person_mae mask_ratio=0.25 s0`: a stage in words, by the fields that it depends on.
     fn label(&self, kind: StageKind, i: usize, run: &ResolvedRun) -> String {
         let concerns = |path: &str| match kind {
-            StageKind::Pretrain => !path.starts_with("protocol"),
+            StageKind::Pretrain => !path.starts_with("protocol") && !path.starts_with("pretrain.take"),
             StageKind::Train => !path.contains(".evaluation"),
             StageKind::Evaluate => true,
         };
@@ -285,7 +294,8 @@ impl Planner {
         let data = Arc::clone(data);
         let (kind, seed, vit) = (draft.kind, draft.seed, vit_spec(spec).clone());
         let (train, steps) = train.map_or((None, None), |(train, steps)| (Some(train), steps));
-        self.stages.push(StageDef { kind, key, label, input, run, vit, seed, data, train, steps });
+        let snapshots = Snapshots::default();
+        self.stages.push(StageDef { kind, key, label, input, run, vit, seed, data, train, steps, snapshots });
         Ok(at)
     }
 }
@@ -310,11 +320,53 @@ pub(super) fn pretrain_split(data: &OpenData) -> Split {
 }
 
 /// Channel statistics that a protocol's model expects.
-pub(super) fn evaluation_normalisation(protocol: &ProtocolSpec) -> reid_data::spec::Normalisation {
-    match protocol {
-        ProtocolSpec::Direct(direct) => direct.evaluation.normalisation,
+pub(super) fn evaluation_normalisation(spec: &RunSpec) -> Normalisation {
+    match &spec.protocol {
+        ProtocolSpec::Frozen(frozen) => frozen.normalisation.of(&spec.pretrain.objective),
         ProtocolSpec::Supervised(supervised) => supervised.augment.normalisation,
     }
+}
+
+/// The encoder's feature that a protocol's model is made of.
+pub(super) fn pooling(protocol: &ProtocolSpec) -> Pooling {
+    match protocol {
+        ProtocolSpec::Frozen(frozen) => frozen.pooling,
+        ProtocolSpec::Supervised(_) => Pooling::Cls,
+    }
+}
+
+/// Labels that a protocol's training may know, if it has one.
+pub(super) fn labels(protocol: &ProtocolSpec) -> Option<LabelsSpec> {
+    match protocol {
+        ProtocolSpec::Frozen(frozen) => frozen.linear_probe().map(|probe| probe.labels),
+        ProtocolSpec::Supervised(supervised) => Some(supervised.labels),
+    }
+}
+
+/// Settings of a protocol's training, name and version of its algorithm, and all that determines its numbers.
+fn protocol_science(spec: &RunSpec) -> Result<Option<(&TrainSpec, &'static str, u32, Value)>, RunError> {
+    Ok(match &spec.protocol {
+        ProtocolSpec::Supervised(supervised) => {
+            let mut science = to_json(supervised)?;
+            remove(&mut science, &["evaluation"]);
+            science["train"] = train_science(&supervised.train)?;
+            let science = json!({ "backbone": to_json(&spec.backbone)?, "supervised": science });
+            Some((&supervised.train, "supervised", protocols::supervised::ALGORITHM_VERSION, science))
+        }
+        ProtocolSpec::Frozen(frozen) => match frozen.linear_probe() {
+            None => None,
+            Some(probe) => {
+                let mut science = to_json(probe)?;
+                science["train"] = train_science(&probe.train)?;
+                // What the features are, of which the encoder itself is the stage's input.
+                let features = json!({ "pooling": frozen.pooling, "filter": frozen.evaluation.filter,
+                                       "normalisation": evaluation_normalisation(spec) });
+                let science =
+                    json!({ "backbone": encoder_science(spec)?, "features": features, "linear_probe": science });
+                Some((&probe.train, "linear_probe", protocols::frozen::PROBE_VERSION, science))
+            }
+        },
+    })
 }
 
 /// The backbone as a random encoder sees it: stochastic depth has no part in it.

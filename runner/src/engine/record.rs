@@ -8,6 +8,7 @@ use std::time::Duration;
 use reid_backbones::spec::BackboneSpec;
 use reid_data::dataset::{Record, Split};
 use reid_experiments::ResolvedRun;
+use reid_experiments::spec::TakeSpec;
 use reid_objectives::cost::{Cost, cost};
 use reid_objectives::protocols::evaluation::{self, Scores};
 use reid_results::{QueryRow, RunRow, Scalar, Status, StepRow};
@@ -15,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::checkpoint::Recorded;
-use super::plan::{StageKind, evaluation_spec};
-use super::{Engine, Plan, RunPlan};
+use super::plan::StageKind;
+use super::{Engine, Plan, RunPlan, snapshots};
 use crate::exit::RunError;
 use crate::provenance::{Host, ProgramInfo, peak_rss_bytes};
 use crate::store::atomic::write_atomic;
@@ -183,7 +184,7 @@ impl RowContext<'_> {
             return Err(RunError::Unexpected("a run without stages".to_owned()));
         };
         let scores: EvaluationRecord = read_json(evaluated, EvaluationRecord::NAME)?;
-        let mut row = self.base(plan, run)?;
+        let mut row = RunRow { seconds: 0.0, ..self.base(plan, run)? };
         row.computed_commit.clone_from(&evaluated.manifest().program.commit);
         row.device.clone_from(&evaluated.manifest().device);
         row.instruction_set.clone_from(&evaluated.manifest().instruction_set);
@@ -191,36 +192,50 @@ impl RowContext<'_> {
         let mut steps = Vec::new();
         let (mut images, mut tokens) = (0, 0);
         let cost = cost_of(run);
-        if run.run.spec.pretrain.objective.algorithm().is_none() && cost.is_some() {
+        let pretrain = &run.run.spec.pretrain;
+        if pretrain.objective.algorithm().is_none() && cost.is_some() {
             (row.images_pretrain, row.tokens_pretrain) = (Some(0), Some(0));
             (row.flops_pretrain, row.seconds_pretrain) = (Some(0.0), Some(0.0));
         }
         for (&index, dir) in run.stages.iter().zip(stages) {
             let kind = plan.stages[index].kind;
+            let spent = snapshots::spent(pretrain, dir).filter(|_| kind == StageKind::Pretrain);
+            let seconds = spent.map_or(dir.manifest().seconds, |spent| spent.seconds);
+            row.seconds += seconds;
             let key = Some(dir.key().to_owned());
             let note = |name: &str| dir.manifest().notes.get(name);
+            let number = |name: &str| note(name).and_then(Value::as_i64);
+            // Of an encoder that was taken earlier, what had been spent by then.
+            let stage_images = spent.map_or_else(|| number("images"), |spent| Some(spent.images as i64));
+            let stage_tokens = spent.map_or_else(|| number("tokens"), |spent| Some(spent.tokens as i64));
             match kind {
                 StageKind::Pretrain => {
                     row.stage_pretrain = key;
-                    row.seconds_pretrain = Some(dir.manifest().seconds);
-                    row.images_pretrain = note("images").and_then(Value::as_i64);
-                    row.tokens_pretrain = note("tokens").and_then(Value::as_i64);
-                    let flops = row.images_pretrain.zip(cost).map(|(images, cost)| images as f64 * cost.flops);
-                    row.flops_pretrain = flops;
+                    row.seconds_pretrain = Some(seconds);
+                    (row.images_pretrain, row.tokens_pretrain) = (stage_images, stage_tokens);
+                    row.flops_pretrain = stage_images.zip(cost).map(|(images, cost)| images as f64 * cost.flops);
                 }
                 StageKind::Train => {
                     row.stage_train = key;
-                    row.seconds_train = Some(dir.manifest().seconds);
+                    row.seconds_train = Some(seconds);
+                    row.labelled_identities = number("labelled_identities");
+                    row.labelled_images = number("labelled_images");
                 }
                 StageKind::Evaluate => row.stage_evaluate = key,
             }
-            images += note("images").and_then(Value::as_i64).unwrap_or(0);
-            tokens += note("tokens").and_then(Value::as_i64).unwrap_or(0);
+            images += stage_images.unwrap_or(0);
+            tokens += stage_tokens.unwrap_or(0);
             let marks = note("marks").and_then(Value::as_array).into_iter().flatten();
             row.marks.extend(marks.filter_map(|mark| Some(mark.as_str()?.to_owned())));
             if kind != StageKind::Evaluate {
                 let file: StepsFile = read_json(dir, StepsFile::NAME)?;
-                steps.extend(file.steps.into_iter().map(|r| StepRow {
+                // What came after the encoder was taken is no part of the run.
+                let taken = match pretrain.take {
+                    TakeSpec::Epoch(epoch) if kind == StageKind::Pretrain => epoch,
+                    _ => usize::MAX,
+                };
+                let recorded = file.steps.into_iter().filter(|recorded| recorded.epoch < taken);
+                steps.extend(recorded.map(|r| StepRow {
                     stage_key: dir.key().to_owned(),
                     stage: kind.name().to_owned(),
                     epoch: r.epoch as i64,
@@ -231,7 +246,6 @@ impl RowContext<'_> {
                 }));
             }
         }
-        row.seconds = stages.iter().map(|dir| dir.manifest().seconds).sum();
         row.images_seen = Some(images);
         row.tokens_seen = Some(tokens);
         let mut queries = Vec::new();
@@ -309,7 +323,7 @@ impl RowContext<'_> {
             dataset_fingerprint: dataset.fingerprint.clone(),
             synthetic: dataset.synthetic,
             corrupt_images: dataset.corrupt() as i64,
-            protocol: evaluation::description(evaluation_spec(&spec.protocol)),
+            protocol: evaluation::description(&spec.protocol),
             host: self.host.name.clone(),
             device: self.engine.machine.class.to_owned(),
             instruction_set: self.host.instruction_set.clone(),
@@ -324,6 +338,8 @@ impl RowContext<'_> {
             peak_rss_bytes: peak_rss_bytes().map(|bytes| bytes as i64),
             images_seen: None,
             tokens_seen: None,
+            labelled_identities: None,
+            labelled_images: None,
             overrides: self.engine.overrides.clone(),
             attempts: self.before.filter(|row| row.is_failed()).map_or(0, |row| row.attempts) + 1,
             trial: trial.is_some(),

@@ -18,7 +18,9 @@ use reid_objectives::protocols::evaluation;
 use reid_objectives::spec::{ClipScope, LrScaling, TrainSpec};
 use reid_objectives::task::{Clock, Services, StepOutput, Task};
 
-use super::checkpoint::{self, Position, Recorded};
+use super::checkpoint::{self, Position, Recorded, Spent};
+use super::health;
+use super::snapshots::Snapshots;
 use super::{DataServices, Machine, OpenData};
 use crate::exit::RunError;
 use crate::progress::StageProgress;
@@ -48,7 +50,7 @@ pub(super) enum TrainError {
     #[error("interrupted")]
     Interrupted,
     /// The loss or its gradient is no number; nothing after the last sound step is kept.
-    #[error("{what} is {value} at step {step} (epoch {epoch}); lower the learning rate or clip gradients")]
+    #[error("{what} is {value} at step {step} (epoch {epoch}); lower the learning rate or clip gradients; {kept}")]
     NotFinite {
         /// Loss, or norm of the gradient.
         what: &'static str,
@@ -58,6 +60,8 @@ pub(super) enum TrainError {
         step: usize,
         /// Epoch, from 0.
         epoch: usize,
+        /// What is left of the training, in words.
+        kept: String,
     },
     /// The task, its data or its tensors.
     #[error(transparent)]
@@ -92,6 +96,8 @@ pub(super) struct Training<'a> {
     pub(super) machine: &'a Machine,
     /// Set by a signal.
     pub(super) interrupt: &'a Interrupt,
+    /// Encoders to keep on the way.
+    pub(super) snapshots: &'a Snapshots,
 }
 
 /// What a finished training leaves besides the task itself.
@@ -117,7 +123,8 @@ impl Training<'_> {
         let services = self.services();
         let mut optimizer = Optimizer::new(&self.spec.optim, task.trainable());
         let checkpoints = CheckpointStore::open(lease.dir()).map_err(RunError::from)?;
-        let Latest { checkpoint, damaged } = checkpoints.latest().map_err(RunError::from)?;
+        let Latest { checkpoint, damaged: mut notes } = checkpoints.latest().map_err(RunError::from)?;
+        let checkpoint = self.with_snapshots(checkpoint, lease, &mut notes)?;
         let resumed = self.resume(checkpoint, task, &mut optimizer)?;
         let (mut position, mut plan) = if let Some(resumed) = resumed {
             resumed
@@ -129,7 +136,7 @@ impl Training<'_> {
         let run = self.run_length(position.per_epoch);
         let steps = run.steps;
         let shown = show(steps);
-        for text in damaged {
+        for text in notes {
             shown.note(text);
         }
         if position.updates > 0 {
@@ -163,7 +170,13 @@ impl Training<'_> {
             let mut batches = loader.into_iter();
             while self.goes_on(&position, &plan) {
                 let clock = self.clock(&position, run);
-                let loss = self.update(task, &mut optimizer, &mut batches, clock, &mut position)?;
+                let loss = self
+                    .update(task, &mut optimizer, &mut batches, clock, &mut position)
+                    .map_err(|error| saver.with_kept(error))?;
+                if let Some(mark) = position.collapse.take() {
+                    shown.warn(format_args!("{mark}; {}", health::REMEDY));
+                    position.marks.push(mark);
+                }
                 let rate = position.images as f64 / (saver.seconds() + f64::EPSILON);
                 shown.step(clock.step as u64 + 1, loss, rate);
                 if self.interrupt.requested() || !self.evaluation_point(task, &services, &mut position, run)? {
@@ -180,6 +193,11 @@ impl Training<'_> {
             }
             position.epoch += 1;
             position.in_epoch = 0;
+            // Before any checkpoint that is beyond this epoch.
+            if self.snapshots.keep(task, lease.dir(), position.epoch, run)? {
+                let (images, tokens, seconds) = (position.images, position.tokens, saver.seconds());
+                position.kept.insert(position.epoch, Spent { images, tokens, seconds });
+            }
             if !self.is_over(&position) {
                 plan = task.begin_epoch(position.epoch, self.seed, &services)?;
                 if saver.is_due(&position) {
@@ -308,6 +326,24 @@ impl Training<'_> {
             instructions.clone_into(&mut position.instruction_set);
         }
         Ok(Some((position, plan)))
+    }
+
+    /// The checkpoint, unless an encoder of an epoch before it is wanted and was not kept: then the training begins
+    /// anew, and comes by the same bits to the same end.
+    fn with_snapshots(
+        &self,
+        found: Option<Checkpoint>,
+        lease: &Lease,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Checkpoint>, TrainError> {
+        let Some(checkpoint) = &found else { return Ok(None) };
+        if self.snapshots.files().is_empty() {
+            return Ok(found);
+        }
+        let done = checkpoint::position(&checkpoint.path)?.epoch;
+        let Some(epoch) = self.snapshots.missed(lease.dir(), done) else { return Ok(found) };
+        notes.push(format!("begun anew: its encoder of epoch {epoch} is wanted, and was not kept on the way"));
+        Ok(None)
     }
 
     fn loader(&self, plan: &EpochPlan, task: &dyn Task, position: &Position) -> Result<Loader, TrainError> {
@@ -454,6 +490,7 @@ fn record(
     }
     window.steps += 1;
     if window.steps >= steps.div_ceil(RECORDS) {
+        position.collapse = health::collapse(&position.window, (position.updates, steps), &position.marks);
         flush(position, position.epoch, position.updates);
     }
     Ok(mean_loss)
@@ -465,7 +502,8 @@ fn flush(position: &mut Position, epoch: usize, step: usize) {
     let at = jiff::Timestamp::now().as_microsecond();
     let steps = window.steps as f64;
     let record = |(metric, sum): (String, f64)| Recorded { epoch, step, metric, value: sum / steps, at };
-    position.records.extend(window.sums.into_iter().map(record));
+    // JSON, in which records are kept, has no NaN.
+    position.records.extend(window.sums.into_iter().map(record).filter(|record| record.value.is_finite()));
 }
 
 /// Where checkpoints go, when the last one was, and how long the work has taken.
@@ -503,6 +541,18 @@ impl Saver<'_> {
         Ok(())
     }
 
+    /// Says of a training that has diverged what is kept of it.
+    fn with_kept(&self, error: TrainError) -> TrainError {
+        let TrainError::NotFinite { what, value, step, epoch, .. } = error else { return error };
+        let kept = match self.checkpoints.latest() {
+            Ok(Latest { checkpoint: Some(Checkpoint { step, path }), .. }) => {
+                format!("the state at step {step} is kept: {}", path.display())
+            }
+            _ => "no checkpoint had been written before".to_owned(),
+        };
+        TrainError::NotFinite { what, value, step, epoch, kept }
+    }
+
     /// Whether a checkpoint is due, by steps or by time.
     fn is_due(&self, position: &Position) -> bool {
         (position.updates - self.last_updates) as f64 >= self.every || self.last_time.elapsed() >= CHECKPOINT_EVERY
@@ -514,7 +564,8 @@ impl Saver<'_> {
 }
 
 fn not_finite(what: &'static str, value: f64, position: &Position) -> TrainError {
-    TrainError::NotFinite { what, value, step: position.updates, epoch: position.epoch }
+    let kept = "nothing is kept of a trial".to_owned();
+    TrainError::NotFinite { what, value, step: position.updates, epoch: position.epoch, kept }
 }
 
 fn scalar(tensor: &Tensor) -> Result<f64, TrainError> {

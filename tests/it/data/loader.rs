@@ -158,3 +158,22 @@ fn a_picture_that_vanishes_or_changes_is_named() {
         }
     }
 }
+
+/// A task over features needs the order of the pictures, and none of their bytes.
+#[test]
+fn without_views_no_picture_is_read() {
+    let setup = Setup::new();
+    let pictures = Arc::new(Pictures::new(&setup.dataset, Split::Train, 0));
+    std::fs::remove_dir_all(&setup.dataset.root).expect("the pictures go");
+    let views = Arc::new(ViewPlan { views: Vec::new(), shared_flip: 0.0 });
+    for workers in [0, 2] {
+        let settings = LoaderSettings { workers, ..SETTINGS };
+        let plan = Arc::new(setup.plan.clone());
+        let loader = Loader::new(Arc::clone(&pictures), plan, Arc::clone(&views), settings).expect("threads");
+        let batches: Vec<ViewBatch> = loader.collect::<reid_data::Result<_>>().expect("nothing to read");
+        assert_eq!(batches.len(), setup.plan.steps());
+        let images: Vec<u32> = batches.iter().flat_map(|batch| batch.images.clone()).collect();
+        assert!(images.iter().zip(&setup.plan.draws).all(|(&image, draw)| image == draw.image));
+        assert!(batches.iter().all(|batch| batch.groups.is_empty() && batch.len() == 5));
+    }
+}
