@@ -18,6 +18,9 @@ pub struct Neutral {
 pub const NEUTRAL: &[Neutral] = &[
     Neutral { suffix: "train.evaluate_every", value: r#"{"never":{}}"# },
     Neutral { suffix: "train.clip_scope", value: r#""all""# },
+    Neutral { suffix: "vit.stride", value: r#""patch""# },
+    Neutral { suffix: "vit.stem", value: r#""patch""# },
+    Neutral { suffix: "vit.part_tokens", value: "0" },
 ];
 
 /// The value without fields that are at their neutral value.

@@ -2,6 +2,8 @@
 
 mod differences;
 mod fixture;
+mod hostile;
+mod imports;
 mod losses;
 mod machine;
 mod ops;
