@@ -35,6 +35,9 @@ pub struct Input<'a> {
     pub mask: Option<MaskedPatches<'a>>,
     /// `[b, d]`, added to every token, such as a camera's embedding.
     pub side: Option<&'a Tensor>,
+    /// Batch norms, where the encoder has some, use the batch's own statistics and hand them out; by default they
+    /// use the running ones.
+    pub batch_statistics: bool,
     /// Stochastic depth, one entry per block; none if absent.
     pub drop_path: Option<&'a [DropPath]>,
     /// What to hand out besides the final tokens.
@@ -93,6 +96,8 @@ pub struct Captured {
     pub blocks: Vec<Tensor>,
     /// `[b, h, prefix + k, prefix + k]` each.
     pub attention: Vec<Tensor>,
+    /// Of batch norms that used the batch's statistics: the name of each running one, and the batch's `[c]`, detached.
+    pub statistics: Vec<(String, Tensor)>,
 }
 
 impl Tokens {

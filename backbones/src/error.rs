@@ -1,5 +1,7 @@
 //! What can go wrong in a backbone.
 
+use crate::weights::Report;
+
 /// A fault in parameters, shapes or weights. Each names the tensor.
 #[derive(Debug, thiserror::Error)]
 pub enum BackboneError {
@@ -28,6 +30,14 @@ pub enum BackboneError {
         unexpected: usize,
         /// The first of them.
         first: String,
+        /// The file.
+        path: String,
+    },
+    /// A file of another project that does not fit the encoder.
+    #[error("weights do not fit the encoder: {report}\n  file: {path}")]
+    Import {
+        /// Every name and what became of it.
+        report: Box<Report>,
         /// The file.
         path: String,
     },

@@ -10,6 +10,7 @@ mod kernels;
 pub mod ops;
 pub mod optim;
 pub mod params;
+pub mod pooling;
 pub mod spec;
 pub mod vit;
 pub mod weights;

@@ -25,6 +25,8 @@ pub enum Role {
     Scale,
     /// Learnt token or position table.
     Token,
+    /// Running mean or variance: part of the model, moved by batches instead of gradients.
+    Statistic,
 }
 
 /// What a module is made of, before it has values.

@@ -22,6 +22,13 @@ pub struct VitSpec {
     /// Side of a square patch in pixels.
     #[schemars(range(min = 2, max = 64))]
     pub patch: usize,
+    /// Distance between patches.
+    pub stride: Stride,
+    /// What comes before the patches.
+    pub stem: Stem,
+    /// Tokens beside the class token, each with a position of its own, as PASS has three (Zhu et al., ECCV 2022).
+    #[schemars(range(max = 8))]
+    pub part_tokens: usize,
     /// Position embedding.
     pub positions: Positions,
     /// Largest stochastic-depth probability, reached linearly at the last block
@@ -32,8 +39,58 @@ pub struct VitSpec {
 
 impl Default for VitSpec {
     fn default() -> Self {
-        Self { size: VitSize::Small, image: [256, 128], patch: 16, positions: Positions::Learned, drop_path: 0.1 }
+        Self {
+            size: VitSize::Small,
+            image: [256, 128],
+            patch: 16,
+            stride: Stride::Patch,
+            stem: Stem::Patch,
+            part_tokens: 0,
+            positions: Positions::Learned,
+            drop_path: 0.1,
+        }
     }
+}
+
+impl VitSpec {
+    /// Pixels between two patches.
+    pub fn stride(&self) -> usize {
+        match self.stride {
+            Stride::Patch => self.patch,
+            Stride::Pixels(pixels) => pixels,
+        }
+    }
+
+    /// Rows and columns of patches; none where the picture is smaller than a patch, or the stride is 0.
+    pub fn grid(&self) -> [usize; 2] {
+        let along = |side: usize| {
+            side.checked_sub(self.patch).and_then(|rest| rest.checked_div(self.stride())).map_or(0, |steps| steps + 1)
+        };
+        self.image.map(along)
+    }
+}
+
+/// Distance between two patches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stride {
+    /// The patch's side: patches do not overlap.
+    #[default]
+    Patch,
+    /// So many pixels, fewer than the patch has: overlapping patches (TransReID, arXiv 2102.04378, section 3.1).
+    Pixels(#[schemars(range(min = 1, max = 64))] usize),
+}
+
+/// What turns a picture into patch embeddings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stem {
+    /// One linear layer on the pixels of a patch.
+    #[default]
+    Patch,
+    /// Three convolutions with instance and batch norms before it, on half the resolution: the IBN-based stem of
+    /// TransReID-SSL (arXiv 2111.12084, section 3.4).
+    Ics,
 }
 
 /// Named sizes; head width is 64 except for `micro`, where it is 32.

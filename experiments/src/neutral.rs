@@ -22,6 +22,9 @@ pub const NEUTRAL: &[Neutral] = &[
     Neutral { suffix: "erasing.fill", value: r#""noise""# },
     Neutral { suffix: "supervised.labels", value: r#"{"identities":1,"images_per_identity":0}"# },
     Neutral { suffix: "evaluation.pooling", value: r#""cls""# },
+    Neutral { suffix: "vit.stride", value: r#""patch""# },
+    Neutral { suffix: "vit.stem", value: r#""patch""# },
+    Neutral { suffix: "vit.part_tokens", value: "0" },
 ];
 
 /// The value without fields that are at their neutral value.

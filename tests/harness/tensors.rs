@@ -55,6 +55,7 @@ pub fn randomize(store: &ParamStore, seed: u64) {
             Role::Bias => 0.2 * normal,
             Role::Scale => 1.0 + 0.2 * normal,
             Role::Token => 0.5 * normal,
+            Role::Statistic => 1.0 + 0.2 * normal.abs(),
         };
         let values: Vec<f32> = (0..entry.len()).map(|_| value(rng.normal()) as f32).collect();
         let tensor = Tensor::from_vec(values, entry.shape.as_slice(), store.device()).expect("the entry's shape");

@@ -3,6 +3,8 @@
 mod differences;
 mod distillation;
 mod fixture;
+mod hostile;
+mod imports;
 mod losses;
 mod machine;
 mod ops;

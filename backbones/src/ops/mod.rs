@@ -22,7 +22,7 @@ pub(crate) use host::values;
 pub use layer_norm::{LAYER_NORM_EPS, layer_norm, standardise};
 pub use linear::linear;
 pub use losses::{cross_entropy, l2_normalize, squared_error};
-pub use patches::{Keep, patch_rows};
+pub use patches::{Keep, overlapping_patch_rows, patch_rows};
 pub use products::dot_products;
 pub use tokens::{Arrangement, arrange, assemble, take_tokens};
 pub use weight_norm::weight_norm_linear;

@@ -50,7 +50,7 @@ pub fn groups(spec: &OptimSpec, store: &ParamStore) -> Vec<Vec<Segment>> {
 
 fn decays(rule: DecayRule, entry: &Entry) -> bool {
     match rule {
-        DecayRule::All => true,
+        DecayRule::All => entry.role != Role::Statistic,
         DecayRule::Matrices => entry.role == Role::Weight,
         DecayRule::NotVectors => entry.role != Role::Bias && entry.shape.len() > 1,
     }

@@ -1,17 +1,23 @@
 //! The Vision Transformer: pre-norm blocks over a class token and patches, timm's names and numbers.
 
 mod positions;
+mod side;
+mod stem;
 
 use candle_core::{Device, Tensor};
 
 pub use positions::{Resampling, grid_of, resize_weights, sincos_2d, sincos_at};
+pub use side::{SideEmbedding, Sides};
+pub use stem::learn_statistics;
+pub(crate) use stem::{EPS as STEM_EPS, KERNELS as STEM_KERNELS};
 
 use crate::encoder::{Captured, Encoder, Input, Tokens};
 use crate::error::Result;
 use crate::init::{Init, InitSource};
 use crate::ops::{self, Keep};
 use crate::params::{ModuleId, ParamDef, ParamStore, Params, Role};
-use crate::spec::{Positions, VitDims, VitSpec};
+use crate::spec::{Positions, Stem, VitDims, VitSpec};
+use stem::IcsStem;
 
 /// MLP width over token width (Dosovitskiy et al., arXiv 2010.11929, table 1).
 pub const MLP_RATIO: usize = 4;
@@ -24,7 +30,11 @@ pub struct Vit {
     dims: VitDims,
     image: (usize, usize),
     patch: usize,
+    stride: usize,
+    stem: Option<IcsStem>,
     class: ModuleId,
+    /// Token and position of each part.
+    parts: Vec<(ModuleId, ModuleId)>,
     positions: PositionTable,
     patch_embed: ModuleId,
     blocks: Vec<ModuleId>,
@@ -100,7 +110,7 @@ impl Vit {
     ) -> Result<Self> {
         let (width, patch) = (dims.width, spec.patch);
         let image = (spec.image[0], spec.image[1]);
-        let (rows, cols) = (image.0 / patch, image.1 / patch);
+        let ([rows, cols], stride) = (spec.grid(), spec.stride());
         let head = dims.depth + 1;
         let name = |part: &str| format!("{prefix}{part}");
         let init = |fan_in, fan_out| match spec.positions {
@@ -120,12 +130,21 @@ impl Vit {
             )?),
             Positions::SinCos => PositionTable::Fixed(fixed_positions(width, rows, cols, store.device())?),
         };
-        let inputs = 3 * patch * patch;
+        let mut parts = Vec::with_capacity(spec.part_tokens);
+        for part in 1..=spec.part_tokens {
+            let shape = || token(vec![1, 1, width]);
+            let own = store.add(&name(&format!("part_token{part}")), 0, &shape(), source)?;
+            parts.push((own, store.add(&name(&format!("part{part}_pos")), 0, &shape(), source)?));
+        }
+        let (stem, channels, side) = match spec.stem {
+            Stem::Patch => (None, 3, patch),
+            Stem::Ics => (Some(IcsStem::build(prefix, store, source)?), stem::CHANNELS, patch / stem::STRIDE),
+        };
         let weight = ParamDef {
             name: "weight",
-            shape: vec![width, 3, patch, patch],
+            shape: vec![width, channels, side, side],
             role: Role::Weight,
-            init: init(inputs, width),
+            init: init(channels * side * side, width),
         };
         let bias = ParamDef { name: "bias", shape: vec![width], role: Role::Bias, init: Init::Constant(0.0) };
         let patch_embed = store.add(&name("patch_embed.proj"), 0, &[weight, bias], source)?;
@@ -133,12 +152,17 @@ impl Vit {
             .map(|i| store.add(&name(&format!("blocks.{i}")), i + 1, &block_defs(width, &init), source))
             .collect::<Result<_>>()?;
         let norm = store.add(&name("norm"), head, &norm_defs(width), source)?;
-        Ok(Self { dims, image, patch, class, positions, patch_embed, blocks, norm })
+        Ok(Self { dims, image, patch, stride, stem, class, parts, positions, patch_embed, blocks, norm })
     }
 
     /// Patch size in pixels.
     pub fn patch(&self) -> usize {
         self.patch
+    }
+
+    /// Pixels between two patches.
+    pub fn stride(&self) -> usize {
+        self.stride
     }
 
     /// Input height and width in pixels.
@@ -176,6 +200,23 @@ impl Vit {
     }
 }
 
+impl Vit {
+    /// Part tokens with their positions, between the class token and the patches.
+    ///
+    /// # Shapes
+    /// - `x`: `[b, 1 + k, d]`; output: `[b, 1 + parts + k, d]`
+    fn with_parts(&self, x: &Tensor, params: &Params) -> Result<Tensor> {
+        let (b, n, width) = x.dims3()?;
+        let mut pieces = vec![x.narrow(1, 0, 1)?];
+        for &(own, position) in &self.parts {
+            let token = (params.tensor(own)? + params.tensor(position)?)?;
+            pieces.push(token.broadcast_as((b, 1, width))?);
+        }
+        pieces.push(x.narrow(1, 1, n - 1)?);
+        Ok(Tensor::cat(&pieces, 1)?)
+    }
+}
+
 fn fixed_positions(width: usize, rows: usize, cols: usize, device: &Device) -> Result<Tensor> {
     let class = std::iter::repeat_n(0.0, width);
     let values: Vec<f32> = class.chain(sincos_2d(width, rows, cols)).collect();
@@ -188,7 +229,8 @@ impl Encoder for Vit {
     }
 
     fn grid(&self) -> (usize, usize) {
-        (self.image.0 / self.patch, self.image.1 / self.patch)
+        let along = |side: usize| (side - self.patch) / self.stride + 1;
+        (along(self.image.0), along(self.image.1))
     }
 
     fn forward(&self, params: &Params, images: &Tensor, input: &Input) -> Result<Tokens> {
@@ -205,17 +247,27 @@ impl Encoder for Vit {
             everything = Keep::all(b, rows * cols);
             &everything
         };
-        let patches = ops::linear(&ops::patch_rows(images, self.patch, keep)?, params, self.patch_embed)?; // [b, k, d]
+        let mut captured = Captured::default();
+        let rows_of_pixels = match &self.stem {
+            None => ops::overlapping_patch_rows(images, self.patch, self.stride, keep)?,
+            Some(stem) => {
+                let map = stem.forward(params, images, input.batch_statistics, &mut captured.statistics)?;
+                ops::patch_rows(&map, self.patch / stem::STRIDE, keep)?
+            }
+        };
+        let patches = ops::linear(&rows_of_pixels, params, self.patch_embed)?; // [b, k, d]
         let patches = match &input.mask {
             Some(mask) => mask.apply(&patches)?,
             None => patches,
         };
         let positions = self.positions(params, (rows, cols))?;
         let mut x = ops::assemble(&patches, &params.tensor(self.class)?, &positions, keep)?; // [b, 1 + k, d]
+        if !self.parts.is_empty() {
+            x = self.with_parts(&x, params)?; // [b, 1 + parts + k, d]
+        }
         if let Some(side) = input.side {
             x = x.broadcast_add(&side.unsqueeze(1)?)?;
         }
-        let mut captured = Captured::default();
         for (i, &id) in self.blocks.iter().enumerate() {
             if input.capture.attention.contains(&i) {
                 captured.attention.push(ops::block_attention(&x, params, id, self.dims.heads)?);
@@ -227,6 +279,6 @@ impl Encoder for Vit {
             }
         }
         let all = ops::layer_norm(&x, params, self.norm)?;
-        Ok(Tokens { all, prefix: 1, grid: (rows, cols), captured })
+        Ok(Tokens { all, prefix: 1 + self.parts.len(), grid: (rows, cols), captured })
     }
 }

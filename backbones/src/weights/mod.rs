@@ -1,4 +1,15 @@
-//! Encoder weights on disk: safetensors with timm's names.
+//! Encoder weights on disk: our own are safetensors with timm's names; those of other projects are imported.
+
+mod archive;
+mod checkpoint;
+mod export;
+mod import;
+mod names;
+mod onnx;
+mod pickle;
+mod report;
+pub mod spec;
+mod torch;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -7,6 +18,12 @@ use candle_core::{Device, Tensor};
 
 use crate::error::{BackboneError, Result};
 use crate::params::ParamStore;
+
+pub use checkpoint::Checkpoint;
+pub use export::{encoder_tensors, safetensors};
+pub use import::{ALGORITHM_VERSION, import};
+pub use onnx::onnx;
+pub use report::Report;
 
 /// The tensors whose name begins with `prefix`, without it.
 ///

@@ -10,7 +10,14 @@ pub(crate) const DIMS: VitDims = VitDims { width: 24, depth: 3, heads: 2 };
 
 /// Patches of 8 pixels over a picture of any size, learned positions.
 pub(crate) fn spec(image: [usize; 2]) -> VitSpec {
-    VitSpec { size: VitSize::Micro, image, patch: 8, positions: Positions::Learned, drop_path: 0.0 }
+    VitSpec {
+        size: VitSize::Micro,
+        image,
+        patch: 8,
+        positions: Positions::Learned,
+        drop_path: 0.0,
+        ..VitSpec::default()
+    }
 }
 
 /// An encoder for pictures of 32 x 16, so of 4 x 2 patches, whose every parameter matters.

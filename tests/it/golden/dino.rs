@@ -255,6 +255,7 @@ fn backbone(golden: &Golden, grid: &str, patch: usize) -> (VitDims, VitSpec) {
         patch,
         positions: Positions::Learned,
         drop_path: 0.0,
+        ..VitSpec::default()
     };
     (dims, spec)
 }

@@ -255,6 +255,7 @@ fn build_mae(golden: &Golden) -> reid_objectives::Result<PersonMae> {
         patch: golden.param("patch"),
         positions: Positions::Learned,
         drop_path: 0.0,
+        ..VitSpec::default()
     };
     let spec = PersonMaeSpec {
         mask: MaskKind::Random,

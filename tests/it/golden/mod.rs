@@ -9,6 +9,7 @@ mod metrics;
 mod optimisers;
 mod positions;
 mod schedules;
+mod transreid;
 mod vit;
 
 use std::collections::BTreeSet;

@@ -132,8 +132,14 @@ fn layer_decay_groups() -> Result<()> {
     let golden = Golden::load("layer_decay_groups");
     let depth: usize = golden.param("depth");
     let dims = VitDims { width: 8, depth, heads: 2 };
-    let backbone =
-        VitSpec { size: VitSize::Micro, image: [8, 8], patch: 4, positions: Positions::Learned, drop_path: 0.0 };
+    let backbone = VitSpec {
+        size: VitSize::Micro,
+        image: [8, 8],
+        patch: 4,
+        positions: Positions::Learned,
+        drop_path: 0.0,
+        ..VitSpec::default()
+    };
     let mut store = ParamStore::new(&Device::Cpu);
     Vit::with_dims(dims, &backbone, "", &mut store, &|_| Box::new(|| 0.5))?;
     store.add("head", depth + 1, &linear_defs(dims.width, 4, Init::Constant(0.0)), &|_| Box::new(|| 0.5))?;

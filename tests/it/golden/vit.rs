@@ -20,6 +20,7 @@ fn build(golden: &Golden) -> (Vit, ParamStore) {
         patch: golden.param("patch"),
         positions: Positions::Learned,
         drop_path: 0.0,
+        ..VitSpec::default()
     };
     let mut store = ParamStore::new(&Device::Cpu);
     let vit = Vit::with_dims(dims, &spec, "", &mut store, &|_| Box::new(|| 0.5)).unwrap();

@@ -28,7 +28,7 @@ pub(crate) const TINY: VitDims = VitDims { width: 24, depth: 2, heads: 2 };
 
 pub(crate) fn backbone() -> VitSpec {
     let (size, positions) = (VitSize::Micro, Positions::Learned);
-    VitSpec { size, image: [SIZE.0, SIZE.1], patch: 8, positions, drop_path: 0.0 }
+    VitSpec { size, image: [SIZE.0, SIZE.1], patch: 8, positions, drop_path: 0.0, ..VitSpec::default() }
 }
 
 /// A tiny `PersonMAE`.
