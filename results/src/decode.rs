@@ -135,7 +135,7 @@ pub(crate) fn run_row(frame: &DataFrame, row: usize) -> Result<RunRow> {
         tokens_seen: int("tokens_seen"),
         overrides: text("overrides").unwrap_or_default(),
         attempts: int("attempts").unwrap_or_default(),
-        trial: flag("trial").unwrap_or_default(),
+        trial: int("trial"),
         marks: texts(frame, "marks", row),
         config_json: text("config_json").unwrap_or_default(),
         varied,

@@ -1,5 +1,6 @@
 //! The program from end to end: what a user types, sees and finds on disk.
 
+mod budgets;
 mod curves;
 mod determinism;
 mod failures;
@@ -11,6 +12,7 @@ mod market;
 mod program;
 mod repository;
 mod terminal;
+mod tuning;
 
 /// A small whole spec: less than a second of work for each run.
 const TINY: &str = "\

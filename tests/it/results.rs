@@ -57,7 +57,7 @@ fn run(id: &str) -> RunRow {
         tokens_seen: None,
         overrides: String::new(),
         attempts: 1,
-        trial: false,
+        trial: None,
         marks: Vec::new(),
         config_json: "{}".to_owned(),
         varied: BTreeMap::new(),

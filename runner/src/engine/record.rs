@@ -326,7 +326,7 @@ impl RowContext<'_> {
             tokens_seen: None,
             overrides: self.engine.overrides.clone(),
             attempts: self.before.filter(|row| row.is_failed()).map_or(0, |row| row.attempts) + 1,
-            trial: trial.is_some(),
+            trial: trial.map(|candidate| candidate as i64),
             marks: marks.clone(),
             config_json: config,
             varied: varied.iter().map(|(path, value)| (path.clone(), to_scalar(value))).collect(),
