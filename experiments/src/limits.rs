@@ -51,6 +51,10 @@ pub const QUEUE: Rule = Rule {
 pub const PROTOTYPES: Rule =
     Rule { code: "spec::many-prototypes", whole: Whole::Pool, most: 1.0, why: "most of them can be no picture's" };
 
+/// Batch.
+pub const BATCH: Rule =
+    Rule { code: "spec::batch-over-pool", whole: Whole::Pool, most: 1.0, why: "an epoch has no whole batch" };
+
 impl Rule {
     /// Whether a share of the whole is too large.
     pub fn is_broken(&self, share: f64) -> bool {
@@ -80,6 +84,7 @@ pub const LIMITS: &[Limit] = &[
     limit("pretrain.train.schedule.warmup_cosine.warmup", WARMUP, always),
     limit("pretrain.train.schedule.dino_cosine.warmup", WARMUP, always),
     limit("pretrain.train.schedule.transreid_cosine.warmup", WARMUP, always),
+    limit("pretrain.train.batch", BATCH, always),
     limit("protocol.supervised.train.schedule.warmup_cosine.warmup", WARMUP, always),
     limit("protocol.supervised.train.schedule.transreid_cosine.warmup", WARMUP, always),
     limit("pretrain.objective.person_mae.teacher_half_life", HALF_LIFE, has_person_mae_teacher),

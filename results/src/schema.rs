@@ -239,7 +239,7 @@ pub const RUN_COLUMNS: &[ColumnDef] = &[
     quantity("labelled_images", Kind::Int, Unit::Count, Direction::None, "pictures with labels in training"),
     column("overrides", Kind::Text, "overrides of the command line, verbatim"),
     quantity("attempts", Kind::Int, Unit::Count, Direction::None, "how often the run was tried"),
-    column("trial", Kind::Bool, "whether the run only serves to choose settings"),
+    column("trial", Kind::Int, "candidate, from 0, that a run tries which only serves to choose settings; else null"),
     column("marks", Kind::Texts, "remarks on the run"),
     column("config_json", Kind::Text, "resolved spec of the run"),
 ];

@@ -2,6 +2,7 @@
 
 #![expect(clippy::float_cmp, reason = "what is compared exactly is exact by construction")]
 
+mod cost;
 mod evaluation;
 mod fixture;
 mod frozen;
