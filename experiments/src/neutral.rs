@@ -18,6 +18,7 @@ pub struct Neutral {
 pub const NEUTRAL: &[Neutral] = &[
     Neutral { suffix: "train.evaluate_every", value: r#"{"never":{}}"# },
     Neutral { suffix: "train.clip_scope", value: r#""all""# },
+    Neutral { suffix: "pretrain.budget", value: r#"{"train_epochs":{}}"# },
 ];
 
 /// The value without fields that are at their neutral value.

@@ -40,8 +40,8 @@ impl<'a> Notes<'a> {
         notes.extend(self.tuned());
         if !self.options.trials {
             notes.extend(self.choice(rows));
+            notes.extend(self.significance(columns, rows));
         }
-        notes.extend(self.significance(columns, rows));
         notes.extend(seeds(rows));
         if columns.iter().any(|column| column.form == CellForm::Amount) {
             notes.push(costs::NOTE.to_owned());
