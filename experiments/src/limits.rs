@@ -64,6 +64,12 @@ impl Rule {
     }
 }
 
+/// Steps in which a moving average with this momentum halves a value's weight: `ln 0.5 / ln momentum`; 0 without any
+/// memory, infinite where nothing new ever enters.
+pub fn half_life_steps(momentum: f64) -> f64 {
+    (0.5_f64.ln() / momentum.ln()).abs()
+}
+
 /// A field and its rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {

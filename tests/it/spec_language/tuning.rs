@@ -1,6 +1,8 @@
 //! What every point of a sweep tries, and how it chooses; limits by a run's length.
 
-use reid_experiments::limits::{BATCH, HALF_LIFE, LIMITS, PROTOTYPES, QUEUE, RAMP, Rule, WARMUP, Whole};
+use reid_experiments::limits::{
+    BATCH, HALF_LIFE, LIMITS, PROTOTYPES, QUEUE, RAMP, Rule, WARMUP, Whole, half_life_steps,
+};
 use reid_experiments::spec::Seeds;
 use reid_experiments::tune::Tuning;
 use reid_objectives::metric::MetricKey;
@@ -126,6 +128,8 @@ fn rules_hold_up_to_their_share() {
     // 4096 samples of a queue take a pool of four times as many.
     assert!(!QUEUE.is_broken(4096.0 / 16_384.0) && QUEUE.is_broken(4096.0 / 16_383.0));
     assert!(!PROTOTYPES.is_broken(5120.0 / 5120.0) && PROTOTYPES.is_broken(5121.0 / 5120.0));
+    assert!((half_life_steps(0.5) - 1.0).abs() < 1e-15 && (half_life_steps(0.996) - 172.94).abs() < 0.01);
+    assert!(half_life_steps(0.0) == 0.0 && half_life_steps(1.0) == f64::INFINITY);
     let of_pool = |rule: &Rule| rule.whole == Whole::Pool;
     assert!(of_pool(&QUEUE) && of_pool(&PROTOTYPES) && !of_pool(&HALF_LIFE));
 }
