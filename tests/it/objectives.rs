@@ -11,6 +11,7 @@ mod person_mae;
 mod positions;
 mod random;
 mod supervised;
+mod up_reid;
 
 use std::cmp::Ordering;
 
