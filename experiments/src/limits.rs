@@ -103,6 +103,10 @@ pub const LIMITS: &[Limit] = &[
     limit("pretrain.objective.mim_dino.freeze_last_layer", RAMP, always),
     limit("pretrain.objective.mim_dino.head.prototypes", PROTOTYPES, always),
     limit("pretrain.objective.mim_dino.head.patch_prototypes", PROTOTYPES, has_masked_patches),
+    limit("pretrain.objective.up_reid.momentum.half_life", HALF_LIFE, always),
+    limit("pretrain.objective.up_reid.momentum.cosine.start", HALF_LIFE, always),
+    limit("pretrain.objective.up_reid.variant.queue.size", QUEUE, always),
+    limit("pretrain.objective.up_reid.strips.warmup", RAMP, has_strips),
 ];
 
 fn always(_: &RunSpec) -> bool {
@@ -115,4 +119,8 @@ fn has_person_mae_teacher(run: &RunSpec) -> bool {
 
 fn has_masked_patches(run: &RunSpec) -> bool {
     matches!(&run.pretrain.objective, ObjectiveSpec::MimDino(spec) if spec.mim_weight > 0.0)
+}
+
+fn has_strips(run: &RunSpec) -> bool {
+    matches!(&run.pretrain.objective, ObjectiveSpec::UpReid(spec) if spec.strips.weight > 0.0)
 }

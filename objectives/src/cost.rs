@@ -30,6 +30,7 @@ pub fn cost(objective: &ObjectiveSpec, vit: &VitSpec) -> Option<Cost> {
         ObjectiveSpec::None(NoObjective {}) => Some(Cost::default()),
         ObjectiveSpec::PersonMae(spec) => Some(crate::person_mae::cost(spec, vit)),
         ObjectiveSpec::MimDino(spec) => Some(crate::mim_dino::cost(spec, vit)),
+        ObjectiveSpec::UpReid(spec) => Some(crate::up_reid::cost(spec, vit)),
     }
 }
 

@@ -12,6 +12,7 @@ mod person_mae;
 mod positions;
 mod random;
 mod supervised;
+mod up_reid;
 
 use std::cmp::Ordering;
 
