@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::person_mae::spec::PersonMaeSpec;
+pub use reid_backbones::weights::spec::ImportedSpec;
 
 /// Pre-training objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -13,6 +14,8 @@ pub use crate::person_mae::spec::PersonMaeSpec;
 pub enum ObjectiveSpec {
     /// No pre-training: the encoder starts from its random initialisation.
     None(NoObjective),
+    /// No pre-training here: the encoder starts from a file that others have trained.
+    Imported(ImportedSpec),
     /// Masked prediction across regions, after PersonMAE's abstract (arXiv 2311.04496).
     PersonMae(PersonMaeSpec),
 }
@@ -21,7 +24,7 @@ impl ObjectiveSpec {
     /// Name and version of the algorithm, for stage keys; none without a pre-training.
     pub fn algorithm(&self) -> Option<(&'static str, u32)> {
         match self {
-            Self::None(NoObjective {}) => None,
+            Self::None(NoObjective {}) | Self::Imported(_) => None,
             Self::PersonMae(_) => Some(("person_mae", crate::person_mae::ALGORITHM_VERSION)),
         }
     }

@@ -11,6 +11,7 @@ mod market;
 mod program;
 mod repository;
 mod terminal;
+mod weights;
 
 /// A small whole spec: less than a second of work for each run.
 const TINY: &str = "\

@@ -10,6 +10,7 @@ mod evaluation;
 mod geometry;
 mod mask;
 mod region;
+mod variants;
 
 use reid_backbones::spec::{BackboneSpec, VitSpec};
 use reid_objectives::spec::{ObjectiveSpec, PersonMaeSpec, ProtocolSpec, SupervisedSpec};
@@ -50,8 +51,9 @@ impl Finding {
 
 /// Runs every rule.
 pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
-    let rules: [fn(&RunSpec) -> Vec<Finding>; 9] = [
+    let rules: [fn(&RunSpec) -> Vec<Finding>; 10] = [
         geometry::check,
+        variants::check,
         mask::check,
         region::check,
         decoder::check,
@@ -83,7 +85,7 @@ fn vit(run: &RunSpec) -> &VitSpec {
 fn person_mae(run: &RunSpec) -> Option<&PersonMaeSpec> {
     match &run.pretrain.objective {
         ObjectiveSpec::PersonMae(spec) => Some(spec),
-        ObjectiveSpec::None(_) => None,
+        ObjectiveSpec::None(_) | ObjectiveSpec::Imported(_) => None,
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<(), RunError> {
     let plan = Plan::new(&experiment, &mut datasets)?;
     let store = Store::open_existing(&setup.settings.out)?;
     let mut calibration = Calibration::load(&user_folder("XDG_STATE_HOME", ".local/state"));
-    for line in datasets.describe() {
+    for line in datasets.describe().into_iter().chain(plan.imports.describe()) {
         setup.progress.line(line);
     }
     let states = states(&plan, store.as_ref())?;
