@@ -99,8 +99,9 @@ pub struct Captured {
     pub blocks: Vec<Tensor>,
     /// `[b, h, prefix + k, prefix + k]` each.
     pub attention: Vec<Tensor>,
-    /// Of batch norms that used the batch's statistics: the name of each running one, and the batch's `[c]`, detached.
-    pub statistics: Vec<(String, Tensor)>,
+    /// Mean and unbiased variance of each batch norm that used the batch's, `[c]` each, detached; for
+    /// [`crate::Vit::learn_statistics`].
+    pub statistics: Vec<Tensor>,
 }
 
 impl Tokens {

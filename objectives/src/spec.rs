@@ -12,6 +12,7 @@ pub use crate::protocols::frozen::spec::{
     FrozenNormalisation, FrozenSpec, LinearProbeSpec, NoProbe, Pooling, ProbeSpec,
 };
 pub use crate::up_reid::spec::UpReidSpec;
+pub use reid_backbones::weights::spec::ImportedSpec;
 
 /// Pre-training objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +20,8 @@ pub use crate::up_reid::spec::UpReidSpec;
 pub enum ObjectiveSpec {
     /// No pre-training: the encoder starts from its random initialisation.
     None(NoObjective),
+    /// No pre-training here: the encoder starts from a file that others have trained.
+    Imported(ImportedSpec),
     /// Masked prediction across regions, after PersonMAE's abstract (arXiv 2311.04496).
     PersonMae(PersonMaeSpec),
     /// Self-distillation of class tokens and masked patches: DINO and iBOT, with which PersonViT (arXiv 2408.05398)
@@ -32,7 +35,7 @@ impl ObjectiveSpec {
     /// Name and version of the algorithm, for stage keys; none without a pre-training.
     pub fn algorithm(&self) -> Option<(&'static str, u32)> {
         match self {
-            Self::None(NoObjective {}) => None,
+            Self::None(NoObjective {}) | Self::Imported(_) => None,
             Self::PersonMae(_) => Some(("person_mae", crate::person_mae::ALGORITHM_VERSION)),
             Self::MimDino(_) => Some(("mim_dino", crate::mim_dino::ALGORITHM_VERSION)),
             Self::UpReid(_) => Some(("up_reid", crate::up_reid::ALGORITHM_VERSION)),
@@ -42,7 +45,7 @@ impl ObjectiveSpec {
     /// Channel statistics of the pictures that it shows the encoder; none where it shows none.
     pub fn normalisation(&self) -> Option<Normalisation> {
         match self {
-            Self::None(NoObjective {}) => None,
+            Self::None(NoObjective {}) | Self::Imported(_) => None,
             Self::PersonMae(spec) => Some(spec.normalisation),
             Self::MimDino(spec) => Some(spec.views.normalisation),
             Self::UpReid(spec) => Some(spec.normalisation),

@@ -41,6 +41,8 @@ pub enum Command {
     Schema,
     /// Print the aggregated table of results.
     Table(TableArgs),
+    /// Write a run's encoder for other programs: safetensors with timm's names, or ONNX.
+    Export(ExportArgs),
     /// Built-in data.
     #[command(subcommand)]
     Data(DataCommand),
@@ -173,6 +175,35 @@ pub enum Cost {
     Always,
     /// Never.
     Never,
+}
+
+/// Arguments of `export`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// Id of a finished run, as the results have it, or a spec that has one run.
+    #[arg(value_name = "RUN-ID|SPEC.yaml")]
+    pub run: String,
+    /// Overrides of the spec that the run was made with.
+    #[arg(value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// File to write; its ending, `.safetensors` or `.onnx`, decides what.
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+    /// The encoder as it was after this stage [default: the last that trained it].
+    #[arg(long, value_enum, value_name = "STAGE")]
+    pub after: Option<After>,
+    /// Machine settings and terminal.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// A stage that leaves an encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum After {
+    /// The pre-training, or the file that it stands for.
+    Pretrain,
+    /// The protocol's training.
+    Train,
 }
 
 /// Verbs on data.

@@ -104,6 +104,9 @@ pub enum RunError {
     /// The data is invalid or unreachable.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// Weights from a file cannot be read, do not fit, or have changed.
+    #[error("{0}")]
+    Weights(String),
     /// The built-in data break rules of their audit.
     #[error("the data break {} of the audit: see VIOLATED above, and take more identities or the shipped sizes", rules(*.0))]
     Audit(usize),
@@ -171,7 +174,7 @@ impl RunError {
             Self::Usage(_) => ExitCode::Usage,
             Self::Spec(_) => ExitCode::Spec,
             Self::NothingSelected(_) => ExitCode::NothingSelected,
-            Self::Data(_) | Self::Audit(_) => ExitCode::Data,
+            Self::Data(_) | Self::Weights(_) | Self::Audit(_) => ExitCode::Data,
             Self::Store(_) => ExitCode::Store,
             Self::Results(error) => of_results(error),
             Self::Interrupted { .. } => ExitCode::Interrupted,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks a store's results with Python's polars and numpy.
+# Checks a store's results with Python's polars and numpy, and its encoders with onnxruntime.
 #
 # Usage: tests/peers/check.sh STORE
 set -euo pipefail
@@ -9,4 +9,5 @@ python=$("$here/setup.sh")
 
 "$python" "$here/read_parquet.py" "$store/results"
 "$python" "$here/recompute_metrics.py" "$store/results"
+"$python" "$here/run_exports.py" "$store"
 "$python" "$here/readme_snippet.py" "$here/../../README.md" "$store"

@@ -8,7 +8,6 @@ use candle_core::{Device, Tensor};
 
 pub use positions::{Resampling, grid_of, resize_weights, sincos_2d, sincos_at, sincos_moco};
 pub use side::{SideEmbedding, Sides};
-pub use stem::learn_statistics;
 pub(crate) use stem::{EPS as STEM_EPS, KERNELS as STEM_KERNELS};
 
 use crate::encoder::{Captured, Encoder, Input, Tokens};
@@ -211,6 +210,15 @@ impl Vit {
 }
 
 impl Vit {
+    /// Moves running statistics towards those that [`crate::Captured::statistics`] has of a batch; does nothing
+    /// for an encoder without batch norms.
+    ///
+    /// # Errors
+    /// If the store is another encoder's.
+    pub fn learn_statistics(&self, store: &ParamStore, seen: &[Tensor]) -> Result<()> {
+        self.stem.as_ref().map_or(Ok(()), |stem| stem.learn(store, seen))
+    }
+
     /// Part tokens with their positions, between the class token and the patches.
     ///
     /// # Shapes

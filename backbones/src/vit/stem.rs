@@ -90,7 +90,7 @@ impl IcsStem {
         params: &Params,
         images: &Tensor,
         batch_statistics: bool,
-        seen: &mut Vec<(String, Tensor)>,
+        seen: &mut Vec<Tensor>,
     ) -> Result<Tensor> {
         let mut x = images.clone();
         for (layer, (_, stride, padding)) in self.layers.iter().zip(KERNELS) {
@@ -99,17 +99,23 @@ impl IcsStem {
         }
         Ok(x)
     }
+
+    /// Moves the running statistics a tenth of the way to a batch's.
+    pub(super) fn learn(&self, store: &ParamStore, seen: &[Tensor]) -> Result<()> {
+        for (layer, of_batch) in self.layers.iter().zip(seen.chunks_exact(2)) {
+            for (entry, of_batch) in store.module(layer.statistics).entries.iter().zip(of_batch) {
+                let name = || crate::BackboneError::UnknownParameter { name: entry.name.clone() };
+                let running = store.get(&entry.name).ok_or_else(name)??;
+                store.set(&entry.name, &((running * (1.0 - MOMENTUM))? + (of_batch * MOMENTUM)?)?)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Layer {
     /// Instance norm of the first channels, batch norm of the others.
-    fn normalize(
-        &self,
-        params: &Params,
-        x: &Tensor,
-        batch_statistics: bool,
-        seen: &mut Vec<(String, Tensor)>,
-    ) -> Result<Tensor> {
+    fn normalize(&self, params: &Params, x: &Tensor, batch_statistics: bool, seen: &mut Vec<Tensor>) -> Result<Tensor> {
         let (b, channels, h, w) = x.dims4()?;
         let (buffer, entries) = (params.buffer(self.norm), params.entries(self.norm));
         let scaled = |x: &Tensor, first: usize| -> Result<Tensor> {
@@ -125,9 +131,7 @@ impl Layer {
             let count = (b * h * w) as f64;
             // Remembered with the unbiased variance, normalized with the biased one, as PyTorch.
             let unbiased = (squares.detach() / (count - 1.0).max(1.0))?.flatten_all()?;
-            let names = params.entries(self.statistics);
-            seen.push((names[0].name.clone(), mean.detach().flatten_all()?));
-            seen.push((names[1].name.clone(), unbiased));
+            seen.extend([mean.detach().flatten_all()?, unbiased]);
             standardized(&rest, &mean.reshape((1, (), 1, 1))?, &(squares / count)?.reshape((1, (), 1, 1))?)?
         } else {
             let (buffer, entries) = (params.buffer(self.statistics).detach(), params.entries(self.statistics));
@@ -147,17 +151,4 @@ impl Layer {
 
 fn standardized(x: &Tensor, mean: &Tensor, variance: &Tensor) -> Result<Tensor> {
     Ok(x.broadcast_sub(mean)?.broadcast_div(&(variance + EPS)?.sqrt()?)?)
-}
-
-/// Moves running statistics a tenth of the way to a batch's, which [`crate::Captured::statistics`] names.
-///
-/// # Errors
-/// If the store has no such statistics.
-pub fn learn_statistics(store: &ParamStore, seen: &[(String, Tensor)]) -> Result<()> {
-    for (name, of_batch) in seen {
-        let running =
-            store.get(name).ok_or_else(|| crate::BackboneError::UnknownParameter { name: name.clone() })??;
-        store.set(name, &((running * (1.0 - MOMENTUM))? + (of_batch * MOMENTUM)?)?)?;
-    }
-    Ok(())
 }

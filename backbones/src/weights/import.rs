@@ -132,8 +132,8 @@ impl Import<'_> {
                 self.report.unfit.push((name.clone(), format!("{found:?}, ours {shape:?}")));
             }
         }
-        self.report.unused = encoder.into_keys().collect();
-        for names in [&mut self.report.used, &mut self.report.missing] {
+        self.report.unused.extend(encoder.into_keys());
+        for names in [&mut self.report.used, &mut self.report.unused, &mut self.report.missing] {
             names.sort();
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Wrappers around an encoder, in the order in which they are tried: what training scripts save, then the better
 /// of two networks, then the part of a model.
-const WRAPPERS: [&str; 11] = [
+const WRAPPERS: [&str; 10] = [
     "model",
     "state_dict",
     "module",
@@ -15,7 +15,6 @@ const WRAPPERS: [&str; 11] = [
     "base_encoder",
     "vit",
     "encoder",
-    "0",
 ];
 
 /// A name that every ViT has, in timm's words and in Hugging Face's.

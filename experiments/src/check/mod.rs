@@ -15,6 +15,7 @@ mod mim_dino;
 mod probe;
 mod region;
 mod take;
+mod variants;
 
 use reid_backbones::spec::{BackboneSpec, VitSpec};
 use reid_objectives::spec::{
@@ -57,8 +58,9 @@ impl Finding {
 
 /// Runs every rule.
 pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
-    let rules: [fn(&RunSpec) -> Vec<Finding>; 14] = [
+    let rules: [fn(&RunSpec) -> Vec<Finding>; 15] = [
         geometry::check,
+        variants::check,
         mask::check,
         region::check,
         mim_dino::check,
@@ -106,21 +108,20 @@ fn vit(run: &RunSpec) -> &VitSpec {
 fn person_mae(run: &RunSpec) -> Option<&PersonMaeSpec> {
     match &run.pretrain.objective {
         ObjectiveSpec::PersonMae(spec) => Some(spec),
-        ObjectiveSpec::None(_) | ObjectiveSpec::MimDino(_) | ObjectiveSpec::UpReid(_) => None,
+        ObjectiveSpec::None(_) | ObjectiveSpec::Imported(_) | ObjectiveSpec::MimDino(_) | ObjectiveSpec::UpReid(_) => {
+            None
+        }
     }
 }
 
 fn mim_dino(run: &RunSpec) -> Option<&MimDinoSpec> {
-    match &run.pretrain.objective {
-        ObjectiveSpec::MimDino(spec) => Some(spec),
-        ObjectiveSpec::None(_) | ObjectiveSpec::PersonMae(_) | ObjectiveSpec::UpReid(_) => None,
-    }
+    if let ObjectiveSpec::MimDino(spec) = &run.pretrain.objective { Some(spec) } else { None }
 }
 
 fn up_reid(run: &RunSpec) -> Option<&UpReidSpec> {
     match &run.pretrain.objective {
         ObjectiveSpec::UpReid(spec) => Some(spec),
-        ObjectiveSpec::None(_) | ObjectiveSpec::PersonMae(_) | ObjectiveSpec::MimDino(_) => None,
+        _ => None,
     }
 }
 

@@ -49,6 +49,11 @@ impl EncoderModel {
         Ok(model)
     }
 
+    /// Structure and parameters, these behind [`super::ENCODER`].
+    pub fn parts(&self) -> (&Vit, &ParamStore) {
+        (&self.vit, &self.store)
+    }
+
     /// The same model, its passes computed in another way.
     #[must_use]
     pub fn with_compute(mut self, compute: Compute) -> Self {

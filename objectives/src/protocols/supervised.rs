@@ -112,8 +112,9 @@ impl Task for Supervised {
         let params = self.store.training();
         let depth = self.vit.dims().depth;
         let drops = drop_paths(self.backbone.drop_path, depth, clock.seed, clock.epoch, &batch.draws, 0..1);
-        let input = Input { drop_path: drops.as_deref(), ..Input::default() };
-        let feature = self.vit.forward(&params, &images, &input)?.class()?; // [b, d]
+        let input = Input { drop_path: drops.as_deref(), batch_statistics: true, ..Input::default() };
+        let tokens = self.vit.forward(&params, &images, &input)?;
+        let feature = tokens.class()?; // [b, d]
         let (normed, batch_stats) = normalize_batch(&feature, &params.tensor(self.neck)?)?; // [b, d]
         let logits = ops::linear(&normed, &params, self.classifier)?; // [b, k]
         let id = id_loss(&logits, &labels, self.spec.label_smoothing)?;
@@ -124,17 +125,20 @@ impl Task for Supervised {
             (MetricKey::LossTriplet, triplet.detach()),
             (MetricKey::TrainAccuracy, accuracy(&logits, &labels)?),
         ];
-        let carried = vec![("mean", batch_stats.mean), ("variance", batch_stats.variance)];
+        let mut carried = vec![("mean", batch_stats.mean), ("variance", batch_stats.variance)];
+        carried.extend(tokens.captured.statistics.into_iter().map(|of_stem| ("stem", of_stem)));
         let (rows, cols) = self.vit.grid();
-        Ok(StepOutput { loss, stats, tokens: batch.len() * (1 + rows * cols), carried })
+        Ok(StepOutput { loss, stats, tokens: batch.len() * (tokens.prefix + rows * cols), carried })
     }
 
     fn after_step(&mut self, outputs: &[StepOutput], _: Clock) -> Result<()> {
         for output in outputs {
-            let [(_, mean), (_, variance)] = output.carried.as_slice() else {
+            let [(_, mean), (_, variance), of_stem @ ..] = output.carried.as_slice() else {
                 unreachable!("every step carries the batch's two statistics")
             };
             self.stats.update(&BatchStats { mean: mean.clone(), variance: variance.clone() })?;
+            let of_stem: Vec<Tensor> = of_stem.iter().map(|(_, tensor)| tensor.clone()).collect();
+            self.vit.learn_statistics(&self.store, &of_stem)?;
         }
         Ok(())
     }

@@ -2,12 +2,16 @@
 
 use super::{Setup, count, print, tune};
 use crate::cli::SpecArgs;
+use crate::engine::Imports;
 use crate::exit::RunError;
 
-/// Reads the spec and says what it asks for.
+/// Reads the spec, and the weights that it imports, and says what it asks for.
 pub(super) fn check(args: &SpecArgs) -> Result<(), RunError> {
     let setup = Setup::new(&args.common)?;
     let experiment = setup.load(&args.spec, &args.overrides, args.common.machine.color)?;
+    for line in Imports::of(&experiment)?.describe() {
+        setup.progress.line(line);
+    }
     let points = experiment.runs.iter().map(|run| run.point).max().map_or(0, |last| last + 1);
     let (points, runs) = (count(points, "sweep point"), count(experiment.runs.len(), "run"));
     let trials = match (&experiment.tuning, experiment.trials()) {

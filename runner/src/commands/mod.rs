@@ -2,6 +2,7 @@
 
 mod check;
 mod data;
+mod export;
 mod plan;
 mod run;
 mod table;
@@ -35,6 +36,7 @@ pub fn dispatch(cli: Cli) -> Result<(), RunError> {
         Some(Command::Plan(args)) => plan::plan(&args),
         Some(Command::Schema) => schema(),
         Some(Command::Table(args)) => table::table(&args),
+        Some(Command::Export(args)) => export::export(&args),
         Some(Command::Data(DataCommand::Synth(args))) => data::synth(&args),
     }
 }

@@ -113,7 +113,7 @@ fn show_plan(
     engine: &Engine,
     calibration: &Calibration,
 ) -> Result<(), RunError> {
-    for line in datasets.describe() {
+    for line in datasets.describe().into_iter().chain(plan.imports.describe()) {
         setup.progress.line(line);
     }
     let states = states(plan, Some(&engine.store))?;

@@ -67,8 +67,9 @@ impl<'a> Build<'a> {
                     let task = UpReid::build(objective, &self.stage.vit, batch, self.stage.seed, device)?;
                     (Box::new(task), pretrain_split(&self.stage.data))
                 }
-                ObjectiveSpec::None(_) => {
-                    return Err(RunError::Unexpected("`none` has no pre-training stage".to_owned()).into());
+                ObjectiveSpec::None(_) | ObjectiveSpec::Imported(_) => {
+                    let text = "`none` and `imported` have no pre-training stage".to_owned();
+                    return Err(RunError::Unexpected(text).into());
                 }
             }
         } else {
@@ -104,16 +105,18 @@ impl<'a> Build<'a> {
         Some(Labels::of(self.stage.data.dataset.split(Split::Train), spec))
     }
 
-    /// The pre-trained encoder, or the random one of the pre-training seed.
+    /// The pre-trained or imported encoder, or the random one of the pre-training seed.
     fn encoder(&self, input: Option<&StageDir>) -> Result<EncoderModel, TrainError> {
-        Ok(match input {
-            Some(dir) => {
+        let seed = self.plan.runs[self.stage.run].run.seeds.pretrain;
+        Ok(match (input, &self.spec().pretrain.objective) {
+            (Some(dir), _) => {
                 let path = dir.artefact(&snapshots::file_of(&self.spec().pretrain)).map_err(RunError::from)?;
                 EncoderModel::with_weights(&self.stage.vit, &read_weights(&path)?, &path, self.device)?
             }
-            None => {
-                EncoderModel::random(&self.stage.vit, self.plan.runs[self.stage.run].run.seeds.pretrain, self.device)?
+            (None, ObjectiveSpec::Imported(imported)) => {
+                self.plan.imports.load(imported, &self.stage.vit, seed, self.device)?
             }
+            (None, _) => EncoderModel::random(&self.stage.vit, seed, self.device)?,
         })
     }
 

@@ -11,13 +11,13 @@ use reid_experiments::spec::{PretrainData, RunSpec, TakeSpec};
 use reid_experiments::{Experiment, ResolvedRun};
 use reid_objectives::budget::Length;
 use reid_objectives::protocols;
-use reid_objectives::spec::{EvaluationSpec, Pooling, ProtocolSpec, TrainSpec};
+use reid_objectives::spec::{EvaluationSpec, ImportedSpec, ObjectiveSpec, Pooling, ProtocolSpec, TrainSpec};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::snapshots::{self, Snapshots};
 use super::train;
-use super::{Datasets, OpenData};
+use super::{Datasets, Imports, OpenData};
 use crate::exit::RunError;
 use crate::store::StageKey;
 
@@ -91,22 +91,26 @@ pub struct Plan {
     pub stages: Vec<StageDef>,
     /// Runs in the experiment's order.
     pub runs: Vec<RunPlan>,
+    /// Encoders that come from files.
+    pub imports: Imports,
 }
 
 impl Plan {
-    /// Plans an experiment; opens its data.
+    /// Plans an experiment; opens its data and the weights that it imports.
     ///
     /// # Errors
-    /// If data cannot be opened.
+    /// If data cannot be opened, or weights do not fit.
     pub fn new(experiment: &Experiment, datasets: &mut Datasets) -> Result<Self, RunError> {
         let names = experiment.runs.iter().map(|run| distinctions(run, &experiment.runs)).collect();
-        let mut planner = Planner { stages: Vec::new(), index: BTreeMap::new(), names };
+        let imports = Imports::of(experiment)?;
+        let mut planner = Planner { stages: Vec::new(), index: BTreeMap::new(), names, imports };
         let mut runs = Vec::with_capacity(experiment.runs.len());
         for (i, run) in experiment.runs.iter().enumerate() {
             runs.push(planner.run(i, run, &experiment.name, datasets)?);
         }
         let base = experiment.path.parent().map(std::path::Path::to_owned).unwrap_or_default();
-        Ok(Self { experiment: experiment.name.clone(), base, stages: planner.stages, runs })
+        let Planner { stages, imports, .. } = planner;
+        Ok(Self { experiment: experiment.name.clone(), base, stages, runs, imports })
     }
 }
 
@@ -129,6 +133,7 @@ struct Planner {
     index: BTreeMap<String, usize>,
     /// What tells each run from others of its label, in names of stages.
     names: Vec<Vec<(String, String)>>,
+    imports: Imports,
 }
 
 /// Swept fields, and their values, in which a run differs from others of its label.
@@ -172,6 +177,14 @@ impl Planner {
 
         // Pre-training, or the random initialisation it would start from.
         let (mut input, mut previous) = (json!({ "init": seeds.pretrain, "backbone": encoder_science(spec)? }), None);
+        if let ObjectiveSpec::Imported(imported) = &spec.pretrain.objective {
+            let file = self.imports.hash(imported, vit_spec(spec))?;
+            input = json!({ "file": file, "imported": import_science(imported)?, "backbone": encoder_science(spec)? });
+            // What a lenient import leaves out keeps its random start.
+            if !imported.strict {
+                input["init"] = json!(seeds.pretrain);
+            }
+        }
         if let Some((objective, version)) = spec.pretrain.objective.algorithm() {
             let data = match &spec.pretrain.data {
                 PretrainData::Same => Arc::clone(&data),
@@ -374,6 +387,14 @@ fn encoder_science(spec: &RunSpec) -> Result<Value, RunError> {
     let mut backbone = to_json(vit_spec(spec))?;
     remove(&mut backbone, &["drop_path"]);
     Ok(json!({ "vit": backbone }))
+}
+
+/// An import's settings without its path: the file is known by its content.
+fn import_science(imported: &ImportedSpec) -> Result<Value, RunError> {
+    let mut science = to_json(imported)?;
+    remove(&mut science, &["path", "strict"]);
+    science["version"] = json!(reid_backbones::weights::ALGORITHM_VERSION);
+    Ok(science)
 }
 
 /// A training's settings less those that never change its numbers.

@@ -162,6 +162,20 @@ impl Store {
         })
     }
 
+    /// The finished stage that a result row names by its key's digits. Changes nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn recorded(&self, hex: &str) -> Result<Option<StageDir>> {
+        // A row may come from anywhere; a key is digits and no path.
+        let is_key = hex.len() == 64 && hex.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let Some(path) = stage_path(&self.root, hex).filter(|_| is_key) else { return Ok(None) };
+        Ok(match stage::look(&path, hex, Check::Contents)? {
+            Found::Sound(stage) => Some(*stage),
+            Found::Absent | Found::Damaged(_) => None,
+        })
+    }
+
     /// Whether there is unfinished work on a stage that the next claim would go on with.
     pub fn is_begun(&self, key: &StageKey) -> bool {
         fs::read_dir(self.partial_home(key)).is_ok_and(|mut entries| entries.next().is_some())

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use reid_backbones::pooling::{Pooling, pool};
 use reid_backbones::spec::{Positions, Stem, Stride, VitDims, VitSpec};
-use reid_backbones::vit::{SideEmbedding, Sides, learn_statistics};
+use reid_backbones::vit::{SideEmbedding, Sides};
 use reid_backbones::{Encoder, Input, ParamStore, Params, Tokens, Vit};
 use reid_tests::Golden;
 use reid_tests::golden::{max_abs, relative_to_max};
@@ -121,7 +121,7 @@ fn convolutional_stem() {
     case.check_class();
     let tokens = case.forward(&case.store.training(), true);
     case.check(&tokens.class().unwrap(), "train_", 10);
-    learn_statistics(&case.store, &tokens.captured.statistics).unwrap();
+    case.vit.learn_statistics(&case.store, &tokens.captured.statistics).unwrap();
     let buffers = case.golden.keys("out.train_buffer.");
     assert_eq!(buffers.len(), tokens.captured.statistics.len());
     for key in buffers {
