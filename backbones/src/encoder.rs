@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::error::Result;
-use crate::ops::{self, DropPath, Keep};
+use crate::ops::{self, Arrangement, DropPath, Keep};
 use crate::params::Params;
 use crate::spec::VitDims;
 
@@ -15,7 +15,8 @@ pub trait Encoder: Send + Sync {
     /// Rows and columns of patches at the input size it was built for.
     fn grid(&self) -> (usize, usize);
 
-    /// Encodes pictures.
+    /// Encodes pictures of any size that its patches divide; positions of another grid than [`Self::grid`] are
+    /// resampled.
     ///
     /// # Shapes
     /// - `images`: `[b, 3, h, w]`; output: see [`Tokens`]
@@ -46,8 +47,8 @@ pub struct Input<'a> {
 /// Patches replaced by a mask token.
 #[derive(Clone, Debug)]
 pub struct MaskedPatches<'a> {
-    /// `[b, k, 1]`, 1 where a patch is replaced, else 0.
-    pub cells: &'a Tensor,
+    /// `[b, k]`, whether a patch is replaced.
+    pub hidden: &'a [bool],
     /// `[1, 1, d]`.
     pub token: &'a Tensor,
 }
@@ -56,8 +57,13 @@ impl MaskedPatches<'_> {
     /// # Shapes
     /// - `patches`: `[b, k, d]`; output: the same
     pub(crate) fn apply(&self, patches: &Tensor) -> Result<Tensor> {
-        let kept = patches.broadcast_mul(&(1.0 - self.cells)?)?;
-        Ok((kept + self.cells.broadcast_mul(self.token)?)?)
+        let (_, k, _) = patches.dims3()?;
+        let mut arrangement = Arrangement::new(k);
+        for (i, &hidden) in self.hidden.iter().enumerate() {
+            arrangement.push(if hidden { Arrangement::FILL } else { (i % k) as u32 }, 0);
+        }
+        // The mask token comes in before positions are added: here everything stands at the origin.
+        ops::arrange(patches, self.token, &self.token.zeros_like()?.detach(), &arrangement)
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Init {
     /// Normal with this standard deviation, redrawn outside two units (timm's `trunc_normal_`
     /// cuts at an absolute 2, which never happens at std 0.02; so do we).
     TruncNormal(f64),
+    /// Uniform in `[-bound, bound]` (PyTorch's default of a linear layer: `bound = 1 / sqrt(fan in)`).
+    Uniform(f64),
     /// Uniform in +-sqrt(6 / (fan in + fan out)) (Glorot and Bengio, 2010).
     Xavier {
         /// Inputs.
@@ -44,10 +46,12 @@ impl Init {
                 let mut uniform = source(name);
                 (0..len).map(|_| truncated(*std, &mut *uniform)).collect()
             }
-            Self::Xavier { fan_in, fan_out } => {
-                let bound = (6.0 / (fan_in + fan_out) as f64).sqrt();
+            Self::Uniform(bound) => {
                 let mut uniform = source(name);
                 (0..len).map(|_| ((2.0 * uniform() - 1.0) * bound) as f32).collect()
+            }
+            Self::Xavier { fan_in, fan_out } => {
+                Self::Uniform((6.0 / (fan_in + fan_out) as f64).sqrt()).values(name, len, source)
             }
         }
     }

@@ -100,6 +100,13 @@ impl Module {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ModuleId(usize);
 
+impl ModuleId {
+    /// Its place among the store's modules.
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// Named parameters in contiguous buffers.
 #[derive(Clone, Debug)]
 pub struct ParamStore {

@@ -74,7 +74,7 @@ enum Cut {
     Padded { size: Size, pad: usize, top: usize, left: usize },
 }
 
-/// Takes every decision of a draw but the erasing, and mirrors the picture if that is one of them.
+/// Takes every decision of a draw but those on colors, sharpness and erasing, and mirrors the picture if that is one of them.
 pub(crate) fn choose<'a>(image: &'a Image, plan: &ViewPlan, key: DrawKey) -> (Cow<'a, Image>, Vec<Choice>) {
     let mirrored = plan.shared_flip > 0.0 && key.rng(SHARED).chance(plan.shared_flip);
     let image = if mirrored { Cow::Owned(transform::flip(image)) } else { Cow::Borrowed(image) };
@@ -148,6 +148,7 @@ impl Choice {
         if self.mirrored {
             pixels = transform::flip(&pixels);
         }
+        transform::photometric(&mut pixels, &spec.photometric, &mut self.rng);
         transform::normalise(&pixels, spec.normalisation, out);
         if let Some(erasing) = spec.erasing {
             ErasingLaw::from(erasing).erase(out, spec.size.0, spec.size.1, &mut self.rng);

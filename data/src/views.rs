@@ -1,11 +1,11 @@
 //! What the loader makes of a draw: [`ViewPlan`] in, [`ViewBatch`] out.
 
-use crate::spec::{ErasingSpec, Filter, Normalisation, Size};
+use crate::spec::{ErasingSpec, Filter, Normalisation, PhotometricSpec, Size};
 
 /// The views of one draw. Views of equal size form one group of the batch, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewPlan {
-    /// One entry per view.
+    /// One entry per view; with none, no picture is read, and a batch has indices and labels alone.
     pub views: Vec<ViewSpec>,
     /// Probability that the whole picture is mirrored before any view is cut, one decision for all
     /// views of a draw. Zero draws nothing.
@@ -35,11 +35,20 @@ impl ViewPlan {
 impl ViewSpec {
     /// The whole picture at a size, bilinear, nothing random.
     pub fn whole(size: Size, normalisation: Normalisation) -> Self {
-        Self { size, crop: Crop::Full, filter: Filter::Bilinear, flip: 0.0, normalisation, erasing: None }
+        Self {
+            size,
+            crop: Crop::Full,
+            filter: Filter::Bilinear,
+            flip: 0.0,
+            photometric: PhotometricSpec::default(),
+            normalisation,
+            erasing: None,
+        }
     }
 }
 
-/// How one view is made of a picture: cut, resize, mirror, normalise, erase, in this order.
+/// How one view is made of a picture: cut, resize, mirror, change colors and sharpness, normalise, erase,
+/// in this order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewSpec {
     /// Height and width of the view.
@@ -50,6 +59,8 @@ pub struct ViewSpec {
     pub filter: Filter,
     /// Probability that this view alone is mirrored.
     pub flip: f64,
+    /// Changes of color and sharpness, this view's own.
+    pub photometric: PhotometricSpec,
     /// Channel statistics.
     pub normalisation: Normalisation,
     /// Random erasing, if any.

@@ -19,7 +19,7 @@
 //! [`load`] gives an [`Experiment`], or all mistakes at once as [`Issues`], each with its place. The steps:
 //! files to trees with places (`yaml`, `files`), layers to one tree by figment (`layers`), a walk against
 //! the schema of the spec types (`shape`, `validate`), sweep points (`sweep`), presets and defaults written
-//! out (`resolve`), and rules between fields (`check`).
+//! out (`resolve`), rules between fields (`check`), and what every point tries before it runs (`tune`).
 //!
 //! Invariant: what passes the walk extracts; a failure there is a mistake of this crate.
 
@@ -29,6 +29,7 @@ pub mod diagnostic;
 mod experiment;
 mod files;
 mod layers;
+pub mod limits;
 mod load;
 pub mod neutral;
 mod node;
@@ -43,6 +44,7 @@ pub mod source;
 pub mod spec;
 mod suggest;
 mod sweep;
+pub mod tune;
 mod validate;
 mod written;
 mod yaml;

@@ -14,10 +14,11 @@ use crate::resolve;
 use crate::source::Place;
 use crate::spec::{RunSpec, Seeds};
 use crate::sweep::points::{self, Point};
-use crate::sweep::{self, Sweep};
+use crate::sweep::{self, Setting, Sweep};
+use crate::tune::{self, Candidate, TunedPoint, Tuning};
 use crate::validate::{Missing, Path, Walk};
 use crate::written::{ChooseOn, TableSpec, file_shape};
-use crate::{check, files, layers, seeds};
+use crate::{check, files, layers, seeds, suggest};
 
 /// Most runs of one experiment.
 const MAX_RUNS: usize = 10_000;
@@ -46,6 +47,8 @@ struct Loader<'a> {
 /// A sweep point that has been resolved.
 struct Resolved {
     label: String,
+    /// What the sweep has set.
+    settings: Vec<Setting>,
     spec: RunSpec,
     json: Json,
     /// The point's tree as written, before presets are written out.
@@ -65,8 +68,9 @@ impl Loader<'_> {
         let sweep = base.remove("sweep").map(|node| sweep::read(&node, self.issues)).unwrap_or_default();
         let set: Vec<_> = overrides.iter().filter(|o| !o.is_deletion).map(|o| o.path.clone()).collect();
         sweep::hidden_overrides(&sweep, &set, self.issues);
+        let tune = base.remove("tune").map(|node| tune::read(&node, &sweep, &set, self.issues));
         let is_sweep_fine = self.issues.0.len() == known;
-        let (seeds, nested_seeds) = seeds::read(base.remove("seeds").as_ref(), self.issues);
+        let (seeds, nested_seeds) = seeds::read("seeds", base.remove("seeds").as_ref(), self.issues);
 
         let supplied = sweep::supplied(&sweep);
         let missing = if chain.is_complete { Missing::RefusedBut(&supplied) } else { Missing::Allowed };
@@ -80,6 +84,10 @@ impl Loader<'_> {
         let swept: Vec<String> = sweep.paths().iter().map(|path| path.dotted()).collect();
         let resolved = self.points(&base, &sweep, seeds.len())?;
         let table = self.table(&base, &resolved);
+        let tuning = tune.map(|tune| self.tuning(&base, &tune, &resolved, seeds.len()));
+        if self.issues.has_errors() {
+            return None;
+        }
         let runs = runs(&resolved, &seeds, &supplied);
         let text = |key: &str| base.get(key).and_then(Node::text).filter(|text| !text.is_empty()).map(str::to_owned);
         let stem = || path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -92,7 +100,9 @@ impl Loader<'_> {
             nested_seeds,
             table,
             swept,
+            tuning,
             warnings: Vec::new(),
+            trees: resolved.into_iter().map(|point| point.expanded).collect(),
         })
     }
 
@@ -171,6 +181,7 @@ impl Loader<'_> {
         if !walk.bad.is_empty() {
             return None;
         }
+        let settings = point.settings.clone();
         let mut expanded = written.clone();
         resolve::expand(&mut expanded, file_shape());
         match resolve::extract(&expanded) {
@@ -178,7 +189,7 @@ impl Loader<'_> {
                 let json = serde_json::to_value(&spec).expect("a run serialises to JSON");
                 let place = point.place().unwrap_or_else(|| base.mark());
                 let label = point.label.unwrap_or_else(|| label(&json, &written));
-                Some(Resolved { label, spec, json, written, expanded, place })
+                Some(Resolved { label, settings, spec, json, written, expanded, place })
             }
             Err(error) => {
                 let message = format!("the schema allows this spec, but its types do not: {error}");
@@ -197,6 +208,89 @@ impl Loader<'_> {
                 .at(second.place.clone(), format!("`{}`", second.label))
                 .at(first.place.clone(), format!("`{}`", first.label));
             self.issues.push(issue.help("take one away, or set what should differ"));
+        }
+    }
+
+    /// What every point tries before it runs.
+    fn tuning(&mut self, base: &Node, tune: &tune::Written, resolved: &[Resolved], seeds: usize) -> Tuning {
+        let labels: Vec<&str> = resolved.iter().map(|point| point.label.as_str()).collect();
+        for (label, place, _) in tune.by_label.iter().filter(|(label, ..)| !labels.contains(&label.as_str())) {
+            let issue = Issue::error("spec::unknown-label", format!("no point of the sweep is called `{label}`"));
+            self.issues.push(issue.at(place.clone(), "").help(suggest::help(label, &labels)));
+        }
+        let mut runs = resolved.len() * seeds;
+        let mut points = Vec::with_capacity(resolved.len());
+        for point in resolved {
+            let axes = tune.axes(&point.label).iter();
+            let concerns = |keys: &[String]| tune::concerns(&point.spec, &point.json, &point.written, keys);
+            let axes: Vec<_> = axes.filter(|axis| concerns(&axis.path.keys)).cloned().collect();
+            let trials = points::combinations(&axes).and_then(|trials| trials.checked_mul(tune.seeds.len()));
+            runs = trials.and_then(|trials| runs.checked_add(trials)).unwrap_or(usize::MAX);
+            if runs > MAX_RUNS {
+                let message = format!("trials and runs together are more than {MAX_RUNS}");
+                let issue = Issue::error("spec::sweep-too-large", message).at(tune.place.clone(), "");
+                self.issues.push(issue.help("try fewer values, or with fewer seeds"));
+                break;
+            }
+            points.push(self.candidates(base, point, &axes));
+        }
+        let is_choice = |point: &TunedPoint| point.trials() > 0;
+        if points.iter().any(is_choice) && !resolved.iter().all(|point| check::has_validation(&point.spec)) {
+            let message = "`tune` chooses on validation identities, but there are none";
+            let issue = Issue::error("spec::no-validation", message).at(tune.place.clone(), "");
+            self.issues.push(issue.help("set `validation: {identities: 0.1}`; test queries choose nothing"));
+        }
+        self.unequal_trials(tune, &points);
+        Tuning { by: tune.by, seeds: tune.seeds.clone(), points }
+    }
+
+    /// Every combination of the axes at a point, each checked as the point itself was.
+    fn candidates(&mut self, base: &Node, point: &Resolved, axes: &[sweep::Axis]) -> TunedPoint {
+        let mut tried: Vec<Resolved> = Vec::new();
+        for values in points::product(axes) {
+            let settings = point.settings.iter().chain(&values).cloned().collect();
+            let Some(candidate) = self.point(base, Point { label: Some(point.label.clone()), settings }) else {
+                continue;
+            };
+            for issue in resolve::cross_check(&candidate.spec, &candidate.expanded, &[]) {
+                self.issues.push(issue);
+            }
+            tried.push(candidate);
+        }
+        let paths: Vec<Path> = axes.iter().map(|axis| axis.path.keys.clone()).collect();
+        let seen: Vec<(&Json, &Node)> = tried.iter().map(|point| (&point.json, &point.written)).collect();
+        let values = resolve::varied(&seen, &paths);
+        let candidates = tried.iter().zip(values).map(|(point, values)| Candidate { spec: point.spec.clone(), values });
+        let field = |axis: &sweep::Axis| (axis.path.dotted(), axis.values.iter().map(Node::to_json).collect());
+        TunedPoint {
+            label: point.label.clone(),
+            fields: axes.iter().map(field).collect(),
+            candidates: candidates.collect(),
+        }
+    }
+
+    /// A comparison is fair if all sides may try equally often. Points that nothing of the grid concerns cannot.
+    fn unequal_trials(&mut self, tune: &tune::Written, points: &[TunedPoint]) {
+        let numbers = || points.iter().filter(|point| !point.fields.is_empty()).map(|point| point.candidates.len());
+        let (Some(least), Some(most)) = (numbers().min(), numbers().max()) else {
+            let issue = Issue::warning("spec::nothing-tuned", "`tune` names no field that concerns a point");
+            self.issues.push(issue.at(tune.place.clone(), "").help("check the paths, or leave `tune` out"));
+            return;
+        };
+        if least < most {
+            let mut counts: Vec<String> = Vec::new();
+            for point in points.iter().filter(|point| !point.fields.is_empty()) {
+                let text = format!("`{}` {}", point.label, point.candidates.len());
+                if !counts.contains(&text) {
+                    counts.push(text);
+                }
+            }
+            let message = format!("initialisations have grids of different size: {}", counts.join(", "));
+            let fewest = points.iter().find(|point| point.candidates.len() == least && !point.fields.is_empty());
+            let label = fewest.map_or("none", |point| point.label.as_str());
+            let issue = Issue::warning("spec::unequal-trials", message).at(tune.place.clone(), "");
+            let help = format!("give it as many values of what concerns it: `for: {{{label}: {{FIELD: [...]}}}}`");
+            self.issues.push(issue.help(help));
         }
     }
 
@@ -258,14 +352,18 @@ fn is_excluded(point: &Resolved, sweep: &Sweep, used: &mut [bool]) -> bool {
 fn label(resolved: &Json, written: &Node) -> String {
     let path = ["pretrain", "objective"].map(str::to_owned);
     let name = resolve::look_up(resolved, written, &path).and_then(|found| found.name).unwrap_or_default();
-    let is_direct = resolved["protocol"].get("direct").is_some();
-    if name == "none" && is_direct { "untrained".to_owned() } else { name }
+    let is_trained = resolved["protocol"]["frozen"]["probe"].get("none").is_none();
+    if name == "none" && !is_trained { "untrained".to_owned() } else { name }
 }
 
 /// Every point with every seed.
 fn runs(resolved: &[Resolved], seeds: &[Seeds], swept: &[Path]) -> Vec<ResolvedRun> {
     let points: Vec<(&Json, &Node)> = resolved.iter().map(|point| (&point.json, &point.written)).collect();
-    let varied = resolve::varied(&points, swept);
+    let mut varied = resolve::varied(&points, swept);
+    for (varied, _) in varied.iter_mut().zip(resolved).filter(|(_, point)| point.spec.has_no_pretraining()) {
+        // Where nothing is pre-trained, no encoder of it is taken.
+        varied.remove("pretrain.take");
+    }
     let mut runs = Vec::with_capacity(resolved.len() * seeds.len());
     for (index, (point, varied)) in resolved.iter().zip(&varied).enumerate() {
         runs.extend(seeds.iter().map(|&seeds| ResolvedRun {
@@ -274,6 +372,9 @@ fn runs(resolved: &[Resolved], seeds: &[Seeds], swept: &[Path]) -> Vec<ResolvedR
             point: index,
             label: point.label.clone(),
             varied: varied.clone(),
+            tuned: BTreeMap::new(),
+            trial: None,
+            marks: Vec::new(),
         }));
     }
     runs

@@ -18,6 +18,10 @@ pub struct Neutral {
 pub const NEUTRAL: &[Neutral] = &[
     Neutral { suffix: "train.evaluate_every", value: r#"{"never":{}}"# },
     Neutral { suffix: "train.clip_scope", value: r#""all""# },
+    Neutral { suffix: "adamw.decay_course", value: r#"{"constant":{}}"# },
+    Neutral { suffix: "erasing.fill", value: r#""noise""# },
+    Neutral { suffix: "supervised.labels", value: r#"{"identities":1,"images_per_identity":0}"# },
+    Neutral { suffix: "evaluation.pooling", value: r#""cls""# },
     Neutral { suffix: "vit.stride", value: r#""patch""# },
     Neutral { suffix: "vit.stem", value: r#""patch""# },
     Neutral { suffix: "vit.part_tokens", value: "0" },

@@ -103,15 +103,20 @@ fn read_one(source: &Arc<Source>, issues: &mut Issues) -> Option<Override> {
     Some(Override { tree: path.tree(value), path, is_deletion: false })
 }
 
-/// The path of an override. Keys of a sweep are dotted paths themselves and stay whole.
+/// The path of an override. Keys of a sweep and of `tune` are dotted paths themselves and stay whole.
 fn path(key: &str, at: usize, source: &Arc<Source>) -> DottedPath {
     let place = Place { source: Arc::clone(source), span: at..at + key.len() };
     let mut path = DottedPath::new(key, &place);
-    let is_axis = path.keys.len() > 3 && path.keys[0] == "sweep" && ["grid", "zip"].contains(&path.keys[1].as_str());
-    if is_axis {
-        let rest = path.keys.split_off(2).join(".");
-        let start = path.places[2].span.start;
-        path.places.truncate(2);
+    let keys: Vec<&str> = path.keys.iter().map(String::as_str).collect();
+    let whole = match keys.as_slice() {
+        ["sweep", "grid" | "zip", ..] | ["tune", "over", ..] => 2,
+        ["tune", "for", ..] => 3,
+        _ => return path,
+    };
+    if keys.len() > whole + 1 {
+        let rest = path.keys.split_off(whole).join(".");
+        let start = path.places[whole].span.start;
+        path.places.truncate(whole);
         path.places.push(Place { source: Arc::clone(source), span: start..start + rest.len() });
         path.keys.push(rest);
     }

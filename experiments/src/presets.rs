@@ -1,6 +1,7 @@
 //! Names for whole settings. They exist in what is written only: resolving replaces a preset by its
 //! canonical variant with all fields, so that equal science has equal keys.
 
+use reid_objectives::mim_dino::spec::{DinoHeadSpec, MaskRatio, MimDinoSpec, MimMaskSpec, MultiCropSpec};
 use reid_objectives::person_mae::spec::{
     DecoderKind, DecoderSpec, LossOn, MaskKind, PersonMaeSpec, PixelNorm, Region, Target,
 };
@@ -46,6 +47,28 @@ pub const PRESETS: &[Preset] = &[
         fields: || json(mae()),
     },
     Preset {
+        choice: "ObjectiveSpec",
+        name: "dino",
+        doc: "DINO (arXiv 2104.14294): `mim_dino` without masks, class tokens only, with DINO's crops and its 65536 \
+              prototypes.",
+        variant: "mim_dino",
+        fields: || json(dino()),
+    },
+    Preset {
+        choice: "ObjectiveSpec",
+        name: "ibot",
+        doc: "iBOT (arXiv 2111.07832): `mim_dino` with iBOT's crops for a ViT-S.",
+        variant: "mim_dino",
+        fields: || json(ibot()),
+    },
+    Preset {
+        choice: "ObjectiveSpec",
+        name: "personvit",
+        doc: "PersonViT's pre-training (arXiv 2408.05398) as far as its run names tell: `mim_dino` as it comes.",
+        variant: "mim_dino",
+        fields: || json(MimDinoSpec::default()),
+    },
+    Preset {
         choice: "ProtocolSpec",
         name: "transreid_ssl",
         doc: "The supervised recipe of TransReID-SSL: `supervised` as it comes.",
@@ -67,6 +90,34 @@ fn mae() -> PersonMaeSpec {
         pixel_decoder: DecoderSpec { kind: DecoderKind::Unshuffle, ..default.pixel_decoder },
         ..default
     }
+}
+
+/// Aspect of torchvision's crops, which DINO and iBOT leave as it is.
+const SQUARE_RATIO: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
+
+/// DINO as a case of `mim_dino`: the settings of its ViT-S command.
+fn dino() -> MimDinoSpec {
+    let default = MimDinoSpec::default();
+    MimDinoSpec {
+        mim_weight: 0.0,
+        views: MultiCropSpec { local_scale: [0.05, 0.4], ratio: SQUARE_RATIO, ..default.views },
+        mask: MimMaskSpec { ratios: vec![MaskRatio::default()], ..default.mask },
+        head: DinoHeadSpec { prototypes: 65_536, ..default.head },
+        ..default
+    }
+}
+
+/// iBOT as a case of `mim_dino`: the settings of its ViT-S command.
+fn ibot() -> MimDinoSpec {
+    let default = MimDinoSpec::default();
+    let views = MultiCropSpec {
+        global_scale: [0.25, 1.0],
+        locals: 10,
+        local_scale: [0.05, 0.25],
+        ratio: SQUARE_RATIO,
+        ..default.views
+    };
+    MimDinoSpec { views, ..default }
 }
 
 fn json<T: serde::Serialize>(fields: T) -> Json {

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use crate::diagnostic::{Issue, Severity};
 use crate::node::{Kind, Node, Origin, shorten};
-use crate::shape::Shape;
+use crate::shape::{ChoiceShape, Shape};
 use crate::source::Place;
 use crate::spec::RunSpec;
 use crate::validate::Path;
@@ -14,7 +14,7 @@ use crate::written::file_shape;
 use crate::{check, layers, sweep};
 
 /// Fields of a file that are no part of a run.
-pub(crate) const NOT_RUN: [&str; 6] = ["name", "description", "extends", "seeds", "sweep", "table"];
+pub(crate) const NOT_RUN: [&str; 7] = ["name", "description", "extends", "seeds", "sweep", "table", "tune"];
 
 /// Writes out bare names, presets and partly written defaults, makes paths absolute and whole numbers
 /// integers.
@@ -102,7 +102,7 @@ pub(crate) fn extract(tree: &Node) -> Result<RunSpec, String> {
             fields.remove(name);
         }
     }
-    serde_json::from_value(json).map_err(|error| error.to_string())
+    serde_json::from_value(json).map(RunSpec::canonical).map_err(|error| error.to_string())
 }
 
 /// Takes wrong values out of a tree, with the choices that hang on them, so that the rest can be looked at.
@@ -128,9 +128,14 @@ fn find_mut<'a>(node: &'a mut Node, path: &[String]) -> Option<&'a mut Node> {
 /// What the rules between fields find, with places. Findings about `bad` fields are left out: those are
 /// known to be wrong already.
 pub(crate) fn cross_check(run: &RunSpec, tree: &Node, bad: &[Path]) -> Vec<Issue> {
+    located(check::all(run), tree, bad)
+}
+
+/// Findings with places, less those about `bad` fields.
+pub(crate) fn located(findings: Vec<check::Finding>, tree: &Node, bad: &[Path]) -> Vec<Issue> {
     let split = |path: &str| -> Path { path.split('.').map(str::to_owned).collect() };
-    let findings = check::all(run).into_iter();
-    let findings = findings.filter(|finding| !finding.at.iter().any(|(path, _)| sweep::touches(bad, &split(path))));
+    let findings =
+        findings.into_iter().filter(|finding| !finding.at.iter().any(|(path, _)| sweep::touches(bad, &split(path))));
     let issues = findings.map(|finding| {
         let issue = match finding.severity {
             Severity::Error => Issue::error(finding.code, finding.message),
@@ -180,7 +185,7 @@ pub(crate) fn look_up<'a>(resolved: &'a Json, written: &'a Node, path: &[String]
     for key in path {
         let mut field = key.as_str();
         if let Shape::Choice(choice) = shape {
-            let name = chosen(node, value)?;
+            let name = chosen(choice, node, value)?;
             if let Some(preset) = choice.preset(key) {
                 if name != preset.name {
                     return None;
@@ -193,8 +198,8 @@ pub(crate) fn look_up<'a>(resolved: &'a Json, written: &'a Node, path: &[String]
         node = node.and_then(|node| node.get(key));
     }
     match shape {
-        Shape::Choice(_) => {
-            let name = chosen(node, value)?;
+        Shape::Choice(choice) => {
+            let name = chosen(choice, node, value)?;
             let written = node.and_then(|node| node.get(&name));
             Some(Found { value, name: Some(name), written })
         }
@@ -202,12 +207,16 @@ pub(crate) fn look_up<'a>(resolved: &'a Json, written: &'a Node, path: &[String]
     }
 }
 
-/// The name of a choice: as written, else the resolved one.
-fn chosen(written: Option<&Node>, value: &Json) -> Option<String> {
+/// The name of a choice: as written, if that is what was chosen or a preset of it, else the resolved one.
+pub(crate) fn chosen(choice: &ChoiceShape, written: Option<&Node>, value: &Json) -> Option<String> {
     let from_map = |node: &Node| node.entries().first().map(|(name, _)| name.clone());
+    let resolved = value.as_str().map(str::to_owned).or_else(|| value.as_object()?.keys().next().cloned());
     let written = written.and_then(|node| node.text().map(str::to_owned).or_else(|| from_map(node)));
-    let resolved = || value.as_str().map(str::to_owned).or_else(|| value.as_object()?.keys().next().cloned());
-    written.or_else(resolved)
+    let is_chosen = |name: &String| {
+        let variant = choice.preset(name).map_or(name.as_str(), |preset| preset.variant);
+        resolved.as_deref() == Some(variant)
+    };
+    written.filter(is_chosen).or(resolved)
 }
 
 impl Found<'_> {
@@ -224,6 +233,11 @@ impl Found<'_> {
         let is_empty = matches!(&payload.kind, Kind::Map(fields) if fields.is_empty());
         let fields = || shorten(&crate::canonical(&payload.to_json()).replace('"', ""));
         Some(if is_empty { name } else { format!("{name} {}", fields()) })
+    }
+
+    /// Whether the choice is between values, such as lengths: then the value is part of its name.
+    fn is_of_values(&self) -> bool {
+        self.written.is_some_and(|payload| !matches!(payload.kind, Kind::Map(_)))
     }
 
     /// Whether a value of `exclude` describes this one.
@@ -273,7 +287,7 @@ pub(crate) fn varied(points: &[(&Json, &Node)], paths: &[Path]) -> Vec<BTreeMap<
             let value = match (&found.name, found.full_name(&apart)) {
                 (Some(name), Some(full)) => {
                     let is_ambiguous = names.get(name.as_str()).is_some_and(|full| full.len() > 1);
-                    Json::from(if is_ambiguous { full } else { name.clone() })
+                    Json::from(if is_ambiguous || found.is_of_values() { full } else { name.clone() })
                 }
                 _ => found.value.clone(),
             };

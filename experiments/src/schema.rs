@@ -3,6 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use crate::shape::{ChoiceShape, MapShape, NumberShape, Shape, Special, Variant};
+use crate::tune;
 use crate::written::file_shape;
 
 /// The JSON Schema (draft 2020-12) of a spec file, with presets, `extends`, `seeds`, `sweep` and `table`.
@@ -13,6 +14,7 @@ pub fn schema() -> Json {
     let mut writer = Writer::default();
     let mut schema = writer.map(file);
     writer.sweep(file);
+    writer.tune();
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!("reid-run experiment");
     schema["$defs"] = Json::Object(writer.defs);
@@ -67,6 +69,7 @@ impl Writer {
                 json!({"anyOf": [list, nested]})
             }
             Shape::Special(Special::Sweep) => reference("Sweep"),
+            Shape::Special(Special::Tune) => reference("Tune"),
         }
     }
 
@@ -169,6 +172,23 @@ impl Writer {
                    field inside a choice that the point makes otherwise has no effect, and points that come to the same \
                    experiment run once.";
         self.define("Sweep", doc, sweep);
+    }
+
+    /// What may stand under `tune`; its fields are named as the sweep's.
+    fn tune(&mut self) {
+        let names: Vec<&str> = tune::METRICS.iter().map(|key| key.name()).collect();
+        let of_label = json!({"type": "object", "minProperties": 1, "additionalProperties": reference("Axes")});
+        let tune = json!({
+            "type": "object", "additionalProperties": false, "minProperties": 1,
+            "properties": {
+                "over": described("Every combination of the listed values is a trial of every initialisation, less \
+                                   the fields that do not concern it.", reference("Axes")),
+                "for": described("Grids of their own, by label, instead of `over`.", of_label),
+                "seeds": described("Seeds of the trials; default `[0]`.", self.shape(&Shape::Special(Special::Seeds))),
+                "by": described("Metric on the validation identities; default `map`.", json!({"enum": names})),
+            },
+        });
+        self.define("Tune", "Settings that every initialisation chooses for itself.", tune);
     }
 
     fn define(&mut self, name: &str, doc: &str, schema: Json) {

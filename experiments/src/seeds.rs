@@ -10,22 +10,22 @@ use crate::suggest;
 /// Fields of nested seeds.
 const PARTS: [&str; 2] = ["pretrain", "downstream"];
 
-/// Seeds of all runs of a point, and whether they nest.
-pub(crate) fn read(node: Option<&Node>, issues: &mut Issues) -> (Vec<Seeds>, bool) {
+/// Seeds of all runs of a point under the key `at`, and whether they nest.
+pub(crate) fn read(at: &str, node: Option<&Node>, issues: &mut Issues) -> (Vec<Seeds>, bool) {
     let both = |seed: u64| Seeds { pretrain: seed, downstream: seed };
     let Some(node) = node else { return (vec![both(0)], false) };
     let Kind::Map(parts) = &node.kind else {
-        return (list(node, "seeds", issues).into_iter().map(both).collect(), false);
+        return (list(node, at, issues).into_iter().map(both).collect(), false);
     };
     for (name, part) in parts.iter().filter(|(name, _)| !PARTS.contains(&name.as_str())) {
-        let issue = Issue::error("spec::unknown-key", format!("unknown key `{}` in `seeds`", shorten(name)));
+        let issue = Issue::error("spec::unknown-key", format!("unknown key `{}` in `{at}`", shorten(name)));
         issues.push(issue.at(part.key_mark(), "").help(suggest::help(name, &PARTS)));
     }
     let [pretrain, downstream] = PARTS.map(|name| {
         if let Some(part) = node.get(name) {
-            return list(part, &format!("seeds.{name}"), issues);
+            return list(part, &format!("{at}.{name}"), issues);
         }
-        let issue = Issue::error("spec::missing-field", format!("`seeds.{name}` is missing"));
+        let issue = Issue::error("spec::missing-field", format!("`{at}.{name}` is missing"));
         issues.push(issue.at(node.key_mark(), "").help("write `seeds: {pretrain: [0, 1], downstream: [0, 1]}`"));
         Vec::new()
     });

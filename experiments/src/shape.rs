@@ -39,6 +39,8 @@ pub(crate) enum Special {
     Seeds,
     /// Points to run.
     Sweep,
+    /// Settings to choose.
+    Tune,
 }
 
 /// A map with known fields.
@@ -142,6 +144,7 @@ impl Shape {
             Self::Special(Special::Extends) => "a file name or a list of them".to_owned(),
             Self::Special(Special::Seeds) => "a list of seeds, or `{pretrain: [..], downstream: [..]}`".to_owned(),
             Self::Special(Special::Sweep) => "a map of `grid`, `zip`, `list` and `exclude`".to_owned(),
+            Self::Special(Special::Tune) => "a map of `over`, `for`, `seeds` and `by`".to_owned(),
         }
     }
 

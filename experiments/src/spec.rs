@@ -1,8 +1,10 @@
 //! The resolved experiment: one run's science, nothing optional.
 
-use reid_backbones::spec::{BackboneSpec, Precision};
+use reid_backbones::spec::{BackboneSpec, Precision, VitSpec};
 use reid_data::spec::{DataSpec, OnCorrupt, ValidationSpec};
-use reid_objectives::spec::{ObjectiveSpec, ProtocolSpec, TrainSpec};
+use reid_objectives::budget::Length;
+use reid_objectives::cost::cost;
+use reid_objectives::spec::{BudgetSpec, EvaluateEvery, Never, ObjectiveSpec, ProtocolSpec, TrainSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -40,9 +42,70 @@ pub struct PretrainSpec {
     pub data: PretrainData,
     /// What is learnt.
     pub objective: ObjectiveSpec,
+    /// What it may spend.
+    #[serde(default)]
+    pub budget: BudgetSpec,
     /// Length, batch, rate and rule.
     #[serde(default)]
     pub train: TrainSpec,
+    /// Which of its encoders is evaluated: runs that differ in nothing else share one pre-training, whose schedules
+    /// are those of the whole length.
+    #[serde(default)]
+    pub take: TakeSpec,
+    /// How often an encoder is kept besides, at the end of an epoch, for later questions (PersonViT keeps every
+    /// 20th). It changes no number, and an encoder that was not kept is computed again when a run takes it.
+    #[serde(default = "never")]
+    pub keep_every: EvaluateEvery,
+}
+
+fn never() -> EvaluateEvery {
+    EvaluateEvery::Never(Never {})
+}
+
+/// An encoder of a pre-training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TakeSpec {
+    /// The one at the end.
+    #[default]
+    Last,
+    /// The one after so many epochs.
+    Epoch(#[schemars(range(min = 1, max = 100_000))] usize),
+}
+
+impl RunSpec {
+    /// Whether its encoder starts from random weights.
+    pub(crate) fn has_no_pretraining(&self) -> bool {
+        self.pretrain.objective.algorithm().is_none()
+    }
+
+    /// The same science in its one spelling: what "as in pre-training" stands for, the last epoch by that name,
+    /// nothing to take where nothing is pre-trained.
+    pub(crate) fn canonical(mut self) -> Self {
+        let is_untrained = self.has_no_pretraining();
+        let BackboneSpec::Vit(vit) = &self.backbone;
+        let pretrain = &mut self.pretrain;
+        let last = match pretrain.length(vit) {
+            Some(Length::Epochs(epochs)) => Some(TakeSpec::Epoch(epochs)),
+            _ => None,
+        };
+        if is_untrained || Some(pretrain.take) == last {
+            pretrain.take = TakeSpec::Last;
+        }
+        if let ProtocolSpec::Frozen(frozen) = &mut self.protocol {
+            frozen.normalisation = frozen.normalisation.resolved(&pretrain.objective);
+        }
+        self
+    }
+}
+
+impl PretrainSpec {
+    /// The length that the budget allows, for this architecture; none without a pre-training, or where the budget
+    /// is of something that the objective's cost does not tell.
+    pub fn length(&self, vit: &VitSpec) -> Option<Length> {
+        self.objective.algorithm()?;
+        self.budget.length(&self.train, cost(&self.objective, vit))
+    }
 }
 
 /// Where pre-training pictures come from.

@@ -62,6 +62,12 @@ fn build() -> Shape {
         Shape::Special(Special::Seeds),
     ));
     fields.push(field("sweep", "Which settings are varied.", Shape::Special(Special::Sweep)));
+    fields.push(field(
+        "tune",
+        "Settings that every initialisation (every point of the sweep) chooses for itself from a grid, by its mean on \
+         the validation identities, before it runs with the experiment's seeds.",
+        Shape::Special(Special::Tune),
+    ));
     fields.push(field("table", "What the table shows.", table()));
     Shape::Map(MapShape {
         def: "Experiment".to_owned(),

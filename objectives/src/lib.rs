@@ -2,9 +2,13 @@
 //!
 //! May not log, touch the disk or know the optimizer; the train loop belongs to the runner.
 
+pub mod budget;
+pub mod cost;
 pub mod error;
+pub mod health;
 pub mod math;
 pub mod metric;
+pub mod mim_dino;
 pub mod person_mae;
 pub mod protocols;
 pub mod random;

@@ -58,13 +58,27 @@ pub enum MetricKey {
     /// Mean over channels of the class token's standard deviation over a batch; near 0 means
     /// collapse.
     FeatureStd,
+    /// Directions over which a batch's features spread: the exponential of the entropy of their singular
+    /// values ([`crate::math::spectrum::effective_rank`]); near 1 means dimensional collapse.
+    EffectiveRank,
     /// Share of masked cells that came from blocks.
     BlockShare,
+    /// Self-distillation loss of class tokens.
+    LossDino,
+    /// Self-distillation loss of masked patches.
+    LossMim,
+    /// Mean entropy, in nats, of the teacher's distributions over prototypes; at 0 or at the logarithm of their number
+    /// the teacher has collapsed.
+    TeacherEntropy,
+    /// Euclidean norm of the running mean of the teacher's outputs.
+    CenterNorm,
+    /// Share of the patches that are hidden from the student.
+    MaskedShare,
 }
 
 impl MetricKey {
     /// All metrics.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 22] = [
         Self::Map,
         Self::Rank1,
         Self::Rank5,
@@ -80,7 +94,13 @@ impl MetricKey {
         Self::GradNorm,
         Self::Lr,
         Self::FeatureStd,
+        Self::EffectiveRank,
         Self::BlockShare,
+        Self::LossDino,
+        Self::LossMim,
+        Self::TeacherEntropy,
+        Self::CenterNorm,
+        Self::MaskedShare,
     ];
 
     /// Name in columns, specs and docs.
@@ -101,7 +121,13 @@ impl MetricKey {
             Self::GradNorm => "grad_norm",
             Self::Lr => "lr",
             Self::FeatureStd => "feature_std",
+            Self::EffectiveRank => "effective_rank",
             Self::BlockShare => "block_share",
+            Self::LossDino => "loss_dino",
+            Self::LossMim => "loss_mim",
+            Self::TeacherEntropy => "teacher_entropy",
+            Self::CenterNorm => "center_norm",
+            Self::MaskedShare => "masked_share",
         }
     }
 
@@ -114,6 +140,7 @@ impl MetricKey {
             | Self::Rank10
             | Self::Minp
             | Self::TrainAccuracy
+            | Self::MaskedShare
             | Self::BlockShare => Unit::Fraction,
             Self::ValidQueries => Unit::Count,
             Self::Loss
@@ -123,7 +150,12 @@ impl MetricKey {
             | Self::LossTriplet
             | Self::GradNorm
             | Self::Lr
-            | Self::FeatureStd => Unit::Plain,
+            | Self::FeatureStd
+            | Self::LossDino
+            | Self::LossMim
+            | Self::TeacherEntropy
+            | Self::CenterNorm
+            | Self::EffectiveRank => Unit::Plain,
         }
     }
 
@@ -133,8 +165,22 @@ impl MetricKey {
             Self::Map | Self::Rank1 | Self::Rank5 | Self::Rank10 | Self::Minp | Self::TrainAccuracy => {
                 Direction::Higher
             }
-            Self::Loss | Self::LossPixel | Self::LossFeature | Self::LossId | Self::LossTriplet => Direction::Lower,
-            Self::ValidQueries | Self::GradNorm | Self::Lr | Self::FeatureStd | Self::BlockShare => Direction::None,
+            Self::Loss
+            | Self::LossPixel
+            | Self::LossFeature
+            | Self::LossId
+            | Self::LossTriplet
+            | Self::LossDino
+            | Self::LossMim => Direction::Lower,
+            Self::ValidQueries
+            | Self::GradNorm
+            | Self::Lr
+            | Self::FeatureStd
+            | Self::EffectiveRank
+            | Self::TeacherEntropy
+            | Self::CenterNorm
+            | Self::MaskedShare
+            | Self::BlockShare => Direction::None,
         }
     }
 }

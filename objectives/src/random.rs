@@ -1,5 +1,7 @@
 //! Random choices of tasks, each from its own counter-based stream.
 
+use std::ops::Range;
+
 use reid_backbones::DropPath;
 use reid_data::rng::{Key, Rng, Stream};
 
@@ -19,18 +21,26 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// Stochastic depth for a batch: block i drops a branch of a sample with probability
+/// Stochastic depth for views of a batch: block i drops a branch of a view with probability
 /// `largest * i / (depth - 1)`; what stays is divided by the keep probability.
 ///
-/// Returns one entry per block, or `None` where nothing can drop. Keyed by (seed, epoch, draw).
-pub fn drop_paths(largest: f64, depth: usize, seed: u64, epoch: usize, draws: &[u32]) -> Option<Vec<DropPath>> {
+/// Returns one entry per block, view outermost, or `None` where nothing can drop. Keyed by (seed, epoch, draw, view).
+pub fn drop_paths(
+    largest: f64,
+    depth: usize,
+    seed: u64,
+    epoch: usize,
+    draws: &[u32],
+    views: Range<u16>,
+) -> Option<Vec<DropPath>> {
     if largest == 0.0 {
         return None;
     }
-    let empty = DropPath { attention: Vec::with_capacity(draws.len()), mlp: Vec::with_capacity(draws.len()) };
+    let samples = draws.len() * views.len();
+    let empty = DropPath { attention: Vec::with_capacity(samples), mlp: Vec::with_capacity(samples) };
     let mut blocks = vec![empty; depth];
-    for &draw in draws {
-        let mut rng = Rng::new(Key { seed, stream: Stream::DropPath, epoch: epoch as u32, draw, view: 0 });
+    for (view, &draw) in views.flat_map(|view| draws.iter().map(move |draw| (view, draw))) {
+        let mut rng = Rng::new(Key { seed, stream: Stream::DropPath, epoch: epoch as u32, draw, view });
         for (i, block) in blocks.iter_mut().enumerate() {
             let keep = 1.0 - largest * i as f64 / (depth - 1).max(1) as f64;
             let mut factor = || if rng.chance(keep) { (1.0 / keep) as f32 } else { 0.0 };

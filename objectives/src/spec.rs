@@ -1,16 +1,22 @@
 //! What a spec may say about objectives, protocols and training.
 
 use reid_backbones::optim::spec::OptimSpec;
-use reid_data::spec::{ErasingSpec, Filter, Normalisation};
+use reid_data::spec::{ErasingSpec, Filter, LabelsSpec, Normalisation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::budget::BudgetSpec;
+pub use crate::mim_dino::spec::MimDinoSpec;
 pub use crate::person_mae::spec::PersonMaeSpec;
-pub use reid_backbones::weights::spec::ImportedSpec;
+pub use crate::protocols::frozen::spec::{
+    FrozenNormalisation, FrozenSpec, LinearProbeSpec, NoProbe, Pooling, ProbeSpec,
+};
+pub use reid_backbones::weights::spec::{ImportedNormalisation, ImportedSpec};
 
 /// Pre-training objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "a run has one; a box would only get in the way of matching")]
 pub enum ObjectiveSpec {
     /// No pre-training: the encoder starts from its random initialisation.
     None(NoObjective),
@@ -18,6 +24,9 @@ pub enum ObjectiveSpec {
     Imported(ImportedSpec),
     /// Masked prediction across regions, after PersonMAE's abstract (arXiv 2311.04496).
     PersonMae(PersonMaeSpec),
+    /// Self-distillation of class tokens and masked patches: DINO and iBOT, with which PersonViT (arXiv 2408.05398)
+    /// is pre-trained.
+    MimDino(MimDinoSpec),
 }
 
 impl ObjectiveSpec {
@@ -26,6 +35,20 @@ impl ObjectiveSpec {
         match self {
             Self::None(NoObjective {}) | Self::Imported(_) => None,
             Self::PersonMae(_) => Some(("person_mae", crate::person_mae::ALGORITHM_VERSION)),
+            Self::MimDino(_) => Some(("mim_dino", crate::mim_dino::ALGORITHM_VERSION)),
+        }
+    }
+
+    /// Channel statistics of the pictures that it shows the encoder; none where it shows none.
+    pub fn normalisation(&self) -> Option<Normalisation> {
+        match self {
+            Self::None(NoObjective {}) => None,
+            Self::Imported(spec) => Some(match spec.normalisation {
+                ImportedNormalisation::Imagenet => Normalisation::Imagenet,
+                ImportedNormalisation::Half => Normalisation::Half,
+            }),
+            Self::PersonMae(spec) => Some(spec.normalisation),
+            Self::MimDino(spec) => Some(spec.views.normalisation),
         }
     }
 }
@@ -38,20 +61,11 @@ pub struct NoObjective {}
 /// What is done with the encoder downstream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "a run has one; a box would only get in the way of matching")]
 pub enum ProtocolSpec {
-    /// Evaluated as it is, without any training.
-    Direct(DirectSpec),
+    /// The pre-trained encoder as it is: its features are ranked, or those of a linear probe on them.
+    Frozen(FrozenSpec),
     /// Trained with identity labels, then evaluated.
     Supervised(SupervisedSpec),
-}
-
-/// Evaluation without training.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct DirectSpec {
-    /// How features are ranked.
-    pub evaluation: EvaluationSpec,
 }
 
 /// Supervised ReID: BNNeck, identity loss and batch-hard triplet loss.
@@ -74,6 +88,8 @@ pub struct SupervisedSpec {
     pub triplet_weight: f64,
     /// Margin rule of the triplet loss.
     pub triplet_margin: TripletMargin,
+    /// Which labels it may know.
+    pub labels: LabelsSpec,
     /// Training augmentation.
     pub augment: SupervisedAugment,
     /// How features are ranked.
@@ -107,6 +123,7 @@ impl Default for SupervisedSpec {
             label_smoothing: 0.0,
             triplet_weight: 1.0,
             triplet_margin: TripletMargin::Soft(Soft {}),
+            labels: LabelsSpec::default(),
             augment: SupervisedAugment::default(),
             evaluation: EvaluationSpec::default(),
         }
@@ -181,8 +198,6 @@ pub struct EvaluationSpec {
     pub filter: Filter,
     /// Which feature is ranked.
     pub feature: EvaluationFeature,
-    /// Channel statistics of `direct` evaluation; the supervised protocol uses its training's.
-    pub normalisation: Normalisation,
     /// Pictures per forward pass; no effect on the numbers.
     #[schemars(range(min = 1, max = 4096))]
     pub batch: usize,
@@ -190,12 +205,7 @@ pub struct EvaluationSpec {
 
 impl Default for EvaluationSpec {
     fn default() -> Self {
-        Self {
-            filter: Filter::Bilinear,
-            feature: EvaluationFeature::BeforeNeck,
-            normalisation: Normalisation::Half,
-            batch: 64,
-        }
+        Self { filter: Filter::Bilinear, feature: EvaluationFeature::BeforeNeck, batch: 64 }
     }
 }
 
@@ -203,7 +213,7 @@ impl Default for EvaluationSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EvaluationFeature {
-    /// The class token after the final norm, before the BNNeck.
+    /// What goes into the BNNeck: the class token after the final norm, or a probe's embedding.
     BeforeNeck,
     /// After the BNNeck's normalisation with running statistics.
     AfterNeck,
@@ -276,11 +286,11 @@ pub enum ClipScope {
     Tensor,
 }
 
-/// Distance between two evaluation points of a training.
+/// Distance between two points of a training at which something is done, if anything is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EvaluateEvery {
-    /// No evaluation points.
+    /// Nothing is done.
     Never(Never),
     /// Share of the run.
     Fraction(#[schemars(range(min = 1e-6, max = 1.0))] f64),
@@ -291,7 +301,7 @@ pub enum EvaluateEvery {
 }
 
 impl EvaluateEvery {
-    /// The distance, if there are evaluation points.
+    /// The distance, if there are such points.
     pub fn duration(self) -> Option<Duration> {
         match self {
             Self::Never(Never {}) => None,
@@ -324,8 +334,80 @@ pub enum LrScaling {
 pub enum ScheduleSpec {
     /// Linear warm-up from 0, then half a cosine to the floor, per step.
     WarmupCosine(WarmupCosine),
+    /// DINO's and iBOT's course: as `warmup_cosine`, but the warm-up begins and ends exactly at its two rates,
+    /// and the floor is an absolute rate.
+    DinoCosine(DinoCosine),
     /// TransReID-SSL's course, per epoch: its cosine is not shifted by the warm-up.
     TransreidCosine(TransreidCosine),
+}
+
+/// DINO's `cosine_scheduler`, per step (arXiv 2104.14294, implementation details).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DinoCosine {
+    /// Length of the warm-up, rounded to whole steps.
+    pub warmup: Duration,
+    /// First rate of the warm-up.
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub start: f64,
+    /// Final rate.
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub floor: f64,
+}
+
+impl Default for DinoCosine {
+    fn default() -> Self {
+        Self { warmup: Duration::Epochs(10.0), start: 0.0, floor: 1e-6 }
+    }
+}
+
+/// Momentum of a teacher that follows its student as an exponential moving average.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Momentum {
+    /// Half a cosine over the run, per step (BYOL, DINO).
+    Cosine(CosineMomentum),
+    /// Constant, such that a value's weight halves in this time. Our design: a share of the run lets short runs
+    /// keep the proportion of long ones.
+    HalfLife(Duration),
+}
+
+/// A momentum that changes over the run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CosineMomentum {
+    /// Momentum at the first step.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub start: f64,
+    /// Momentum at the end of the run.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub end: f64,
+}
+
+impl Default for CosineMomentum {
+    fn default() -> Self {
+        Self { start: 0.996, end: 1.0 }
+    }
+}
+
+/// A temperature that changes over the first epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TemperatureSpec {
+    /// Temperature at the start.
+    #[schemars(range(min = 0.001, max = 10.0))]
+    pub start: f64,
+    /// Temperature after the ramp.
+    #[schemars(range(min = 0.001, max = 10.0))]
+    pub end: f64,
+    /// Length of the linear ramp, rounded to whole epochs: a temperature is constant within one.
+    pub ramp: Duration,
+}
+
+impl Default for TemperatureSpec {
+    fn default() -> Self {
+        Self { start: 0.04, end: 0.07, ramp: Duration::Epochs(30.0) }
+    }
 }
 
 /// Linear warm-up, then half a cosine, per step.
@@ -379,10 +461,10 @@ pub enum Duration {
 
 impl Duration {
     /// The length in optimiser steps of a run of `steps` steps and `epochs` epochs.
-    pub fn in_steps(self, steps: usize, epochs: usize) -> f64 {
+    pub fn in_steps(self, steps: usize, epochs: f64) -> f64 {
         match self {
             Self::Fraction(share) => share * steps as f64,
-            Self::Epochs(n) => n * steps as f64 / epochs as f64,
+            Self::Epochs(n) => n * steps as f64 / epochs,
             Self::Steps(n) => n,
         }
     }

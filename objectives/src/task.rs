@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use reid_backbones::{Compute, ParamStore};
+use reid_backbones::{Compute, ModuleId, ParamStore};
 use reid_data::dataset::{Record, Split};
 use reid_data::plan::EpochPlan;
 use reid_data::views::{ViewBatch, ViewPlan};
@@ -12,12 +12,12 @@ use crate::error::Result;
 use crate::metric::MetricKey;
 
 /// Where a training stands, and the seed of all its random numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clock {
     /// Epoch, from 0.
     pub epoch: usize,
-    /// Epochs of the run.
-    pub epochs: usize,
+    /// Epochs of the run; a budget may end inside one.
+    pub epochs: f64,
     /// Optimiser step, from 0, over the whole run.
     pub step: usize,
     /// Optimiser steps of the run.
@@ -119,6 +119,11 @@ pub trait Task {
     /// # Errors
     /// If candle refuses.
     fn after_step(&mut self, outputs: &[StepOutput], clock: Clock) -> Result<()>;
+
+    /// Modules of [`Self::trainable`] that keep their values in this step's update.
+    fn held(&self, _: Clock) -> Vec<ModuleId> {
+        Vec::new()
+    }
 
     /// How the models' passes are computed.
     fn set_compute(&mut self, compute: Compute);

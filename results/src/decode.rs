@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use polars::prelude::{AnyValue, DataFrame};
 
 use crate::row::{RunRow, Scalar, Status};
-use crate::schema::{CFG, METRIC};
+use crate::schema::{CFG, METRIC, TUNED};
 use crate::{Result, ResultsError};
 
 /// Names of the columns, in order.
@@ -45,7 +45,7 @@ pub(crate) fn int(frame: &DataFrame, column: &str, row: usize) -> Option<i64> {
 }
 
 /// Float of a cell; `None` for null.
-fn float(frame: &DataFrame, column: &str, row: usize) -> Option<f64> {
+pub(crate) fn float(frame: &DataFrame, column: &str, row: usize) -> Option<f64> {
     match scalar(frame, column, row)? {
         Scalar::Float(value) => Some(value),
         _ => None,
@@ -84,10 +84,12 @@ pub(crate) fn run_row(frame: &DataFrame, row: usize) -> Result<RunRow> {
         return Err(ResultsError::InvalidRow { run_id, problem });
     };
     let mut varied = BTreeMap::new();
-    let mut metrics = BTreeMap::new();
+    let (mut tuned, mut metrics) = (BTreeMap::new(), BTreeMap::new());
     for name in names(frame) {
         if let Some(path) = name.strip_prefix(CFG) {
             varied.extend(scalar(frame, name, row).map(|value| (path.to_owned(), value)));
+        } else if let Some(path) = name.strip_prefix(TUNED) {
+            tuned.extend(scalar(frame, name, row).map(|value| (path.to_owned(), value)));
         } else if let Some(key) = name.strip_prefix(METRIC) {
             metrics.extend(float(name).map(|value| (key.to_owned(), value)));
         }
@@ -124,14 +126,22 @@ pub(crate) fn run_row(frame: &DataFrame, row: usize) -> Result<RunRow> {
         started_at: int("started_at").unwrap_or_default(),
         seconds: float("seconds").unwrap_or_default(),
         seconds_pretrain: float("seconds_pretrain"),
+        seconds_train: float("seconds_train"),
+        images_pretrain: int("images_pretrain"),
+        tokens_pretrain: int("tokens_pretrain"),
+        flops_pretrain: float("flops_pretrain"),
         peak_rss_bytes: int("peak_rss_bytes"),
         images_seen: int("images_seen"),
         tokens_seen: int("tokens_seen"),
+        labelled_identities: int("labelled_identities"),
+        labelled_images: int("labelled_images"),
         overrides: text("overrides").unwrap_or_default(),
         attempts: int("attempts").unwrap_or_default(),
+        trial: flag("trial").unwrap_or_default(),
         marks: texts(frame, "marks", row),
         config_json: text("config_json").unwrap_or_default(),
         varied,
+        tuned,
         metrics,
     })
 }

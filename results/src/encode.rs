@@ -8,7 +8,7 @@ use polars::prelude::{
 use serde_json::json;
 
 use crate::row::{QueryRow, RunRow, Scalar, StepRow};
-use crate::schema::{self, CFG, ColumnDef, METRIC, Part};
+use crate::schema::{self, CFG, ColumnDef, METRIC, Part, TUNED};
 use crate::{Result, ResultsError, checksum};
 
 /// Collects columns in schema order and checks that none is forgotten.
@@ -96,19 +96,27 @@ pub(crate) fn run_frame(run: &RunRow) -> Result<DataFrame> {
     out.time("started_at", &[run.started_at]);
     out.float("seconds", vec![Some(run.seconds)]);
     out.float("seconds_pretrain", vec![run.seconds_pretrain]);
+    out.float("seconds_train", vec![run.seconds_train]);
+    out.int("images_pretrain", vec![run.images_pretrain]);
+    out.int("tokens_pretrain", vec![run.tokens_pretrain]);
+    out.float("flops_pretrain", vec![run.flops_pretrain]);
     out.int("peak_rss_bytes", vec![run.peak_rss_bytes]);
     out.int("images_seen", vec![run.images_seen]);
     out.int("tokens_seen", vec![run.tokens_seen]);
+    out.int("labelled_identities", vec![run.labelled_identities]);
+    out.int("labelled_images", vec![run.labelled_images]);
     out.text("overrides", vec![Some(&run.overrides)]);
     out.int("attempts", vec![Some(run.attempts)]);
+    out.flag("trial", vec![Some(run.trial)]);
     let marks: Vec<&str> = run.marks.iter().map(String::as_str).collect();
     out.push(Column::new("marks".into(), [Series::new("".into(), marks)]));
     out.text("config_json", vec![Some(&run.config_json)]);
     let mut frame = out.finish(1)?;
 
     let varied = run.varied.iter().map(|(path, value)| scalar_column(&format!("{CFG}{path}"), value));
+    let tuned = run.tuned.iter().map(|(path, value)| scalar_column(&format!("{TUNED}{path}"), value));
     let metrics = run.metrics.iter().map(|(name, value)| Column::new(format!("{METRIC}{name}").into(), [*value]));
-    for column in varied.chain(metrics) {
+    for column in varied.chain(tuned).chain(metrics) {
         frame.with_column(column).map_err(ResultsError::internal("adding a column"))?;
     }
     Ok(frame)

@@ -4,7 +4,7 @@
 //! deviation shows its two leading significant digits, but at most as many as the unit's cap: per cent 2, plain
 //! numbers 4, seconds 1, counts and MiB 0. With one seed there is no deviation to choose by: `mean (1)` has one
 //! digit after the point in per cent, and the cap elsewhere. A deviation of exactly 0 shows the cap. The same
-//! holds where the deviation is undefined.
+//! holds where the deviation is undefined. Amounts that were spent are shown as `61k` or `1.2T`.
 
 use crate::aggregate::Summary;
 use crate::schema::Unit;
@@ -60,12 +60,25 @@ pub fn cell(summary: &Summary, unit: Unit, signs: Signs) -> String {
     }
 }
 
+/// An amount in few characters: two leading digits at least, and a sign for thousands, millions and so on.
+pub fn amount(summary: &Summary, signs: Signs) -> String {
+    const STEPS: [&str; 9] = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"];
+    let Some(mean) = summary.mean else { return signs.missing.to_owned() };
+    // Rounded to two digits first, so that 999.6 becomes 1.0k.
+    let step = if mean.is_finite() { (exponent(mean).max(0) / 3) as usize } else { 0 };
+    let step = if mean >= 999.5 * 1000_f64.powi(step as i32) { step + 1 } else { step };
+    let (sign, step) = (STEPS[step.min(STEPS.len() - 1)], step.min(STEPS.len() - 1));
+    let shown = mean / 1000_f64.powi(step as i32);
+    let digits = usize::from(shown < 9.95 && (step > 0 || shown.fract() != 0.0));
+    format!("{}{sign}", number(shown, digits))
+}
+
 /// Factor from stored to shown value.
 fn scale(unit: Unit) -> f64 {
     match unit {
         Unit::Fraction => 100.0,
         Unit::Bytes => 1.0 / f64::from(1 << 20),
-        Unit::Plain | Unit::Seconds | Unit::Count => 1.0,
+        Unit::Plain | Unit::Seconds | Unit::Count | Unit::Flops => 1.0,
     }
 }
 
@@ -75,7 +88,7 @@ fn digits(unit: Unit, std: Option<f64>) -> usize {
         Unit::Fraction => 2,
         Unit::Plain => 4,
         Unit::Seconds => 1,
-        Unit::Count | Unit::Bytes => 0,
+        Unit::Count | Unit::Bytes | Unit::Flops => 0,
     };
     match std {
         None if unit == Unit::Fraction => 1,

@@ -36,5 +36,5 @@ pub use error::{Result, ResultsError};
 pub use export::export;
 pub use reader::{Frames, read};
 pub use row::{QueryRow, RunRow, Scalar, Status, StepRow};
-pub use table::{ChooseOn, Field, Format, Table, TableColumn, TableOptions, TableRow, tabulate};
+pub use table::{CellForm, ChooseOn, Costs, Field, Format, Table, TableColumn, TableOptions, TableRow, tabulate};
 pub use writer::write_run;

@@ -12,7 +12,7 @@ use polars::prelude::{
 };
 
 use crate::row::{RunRow, Status};
-use crate::schema::{self, CFG, Kind, METRIC, Part};
+use crate::schema::{self, Kind, METRIC, Part, is_setting};
 use crate::{Result, ResultsError, checksum, decode, migrations};
 
 /// Below this many files per thread, starting a thread costs more than it saves.
@@ -20,8 +20,8 @@ const FILES_PER_THREAD: usize = 64;
 
 /// Results of a folder.
 pub struct Frames {
-    /// One row per run, sorted by experiment, point and seeds. Columns: [`schema::RUN_COLUMNS`], then `cfg.*` and
-    /// `metric.*` by name. A `cfg` column whose type differs between files is float if all are numbers, else text.
+    /// One row per run, sorted by experiment, point and seeds. Columns: [`schema::RUN_COLUMNS`], then `cfg.*`,
+    /// `tuned.*` and `metric.*` by name. A column of a field whose type differs between files is float if all are numbers, else text.
     pub runs: DataFrame,
     dir: PathBuf,
 }
@@ -190,7 +190,7 @@ fn check_version(part: Part, path: &Path, version: Option<&str>, folder: Option<
     }
 }
 
-/// The schema's columns in order, absent ones null, then `cfg.*` and `metric.*`; unknown columns are dropped.
+/// The schema's columns in order, absent ones null, then fields of the spec and `metric.*`; unknown columns are dropped.
 fn conform(part: Part, path: &Path, frame: &DataFrame) -> Result<DataFrame> {
     let height = frame.height();
     let mut columns = Vec::with_capacity(frame.width());
@@ -205,7 +205,7 @@ fn conform(part: Part, path: &Path, frame: &DataFrame) -> Result<DataFrame> {
             let name = column.name();
             if name.starts_with(METRIC) {
                 columns.push(typed(column, Kind::Float, path)?);
-            } else if name.starts_with(CFG) {
+            } else if is_setting(name) {
                 columns.push(typed(column, scalar_kind(column.dtype()), path)?);
             }
         }
@@ -247,13 +247,13 @@ fn scalar_kind(dtype: &DataType) -> Kind {
     }
 }
 
-/// Stacks files; `cfg` columns get a common type first.
+/// Stacks files; columns of fields get a common type first.
 fn concat(part: Part, mut frames: Vec<DataFrame>) -> Result<DataFrame> {
     let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
     let mut metrics: BTreeSet<String> = BTreeSet::new();
     for column in frames.iter().flat_map(DataFrame::columns) {
         let name = column.name().as_str();
-        if name.starts_with(CFG) {
+        if is_setting(name) {
             let kind = scalar_kind(column.dtype());
             let common = kinds.get(name).map_or(kind, |known| common_kind(*known, kind));
             if kinds.get(name) != Some(&common) {

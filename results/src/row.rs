@@ -115,24 +115,40 @@ pub struct RunRow {
     pub started_at: i64,
     /// Wall time of the run, seconds.
     pub seconds: f64,
-    /// Wall time of the pre-training, seconds, also when it was cached.
+    /// Wall time of the pre-training, seconds, also when it was cached; 0 without one.
     pub seconds_pretrain: Option<f64>,
+    /// Wall time of the protocol's training, seconds; `None` without one.
+    pub seconds_train: Option<f64>,
+    /// Pictures drawn in pre-training.
+    pub images_pretrain: Option<i64>,
+    /// Tokens that went through the trained encoder in pre-training.
+    pub tokens_pretrain: Option<i64>,
+    /// Floating-point operations of the pre-training, by formula.
+    pub flops_pretrain: Option<f64>,
     /// Peak resident memory of the process, bytes.
     pub peak_rss_bytes: Option<i64>,
     /// Pictures that went through training.
     pub images_seen: Option<i64>,
     /// Tokens that went through the encoder in training.
     pub tokens_seen: Option<i64>,
+    /// Identities whose labels the protocol's training knew; `None` without one.
+    pub labelled_identities: Option<i64>,
+    /// Pictures whose labels the protocol's training knew; `None` without one.
+    pub labelled_images: Option<i64>,
     /// Overrides of the command line, verbatim.
     pub overrides: String,
     /// How often the run was tried.
     pub attempts: i64,
+    /// Whether the run only serves to choose settings: it enters no table of results.
+    pub trial: bool,
     /// Remarks, such as "resumed on another instruction set".
     pub marks: Vec<String>,
     /// The resolved spec of the run.
     pub config_json: String,
     /// Fields that vary in the sweep, by dotted path; columns `cfg.<path>`.
     pub varied: BTreeMap<String, Scalar>,
+    /// Fields that were chosen on validation, or are tried for that, by dotted path; columns `tuned.<path>`.
+    pub tuned: BTreeMap<String, Scalar>,
     /// Final metrics by `<split>.<name>`, fractions where the unit is one; columns `metric.<split>.<name>`. An
     /// absent metric was not computed, NaN was computed and is undefined.
     pub metrics: BTreeMap<String, f64>,

@@ -1,7 +1,8 @@
 //! The results schema: every column with its type, unit, direction and meaning.
 //!
-//! Beside the columns listed here a `runs` file has `cfg.<dotted path>` for each field that varies in the sweep
-//! (bool, int, float or text) and `metric.<split>.<name>` (float; split `test`, `validation` or `occluded`) for
+//! Beside the columns listed here a `runs` file has `cfg.<dotted path>` for each field that varies in the sweep,
+//! `tuned.<dotted path>` for each field that was chosen on validation, or is tried for that (both bool, int, float or
+//! text), and `metric.<split>.<name>` (float; split `test`, `validation` or `occluded`) for
 //! each final metric. Null means "not computed", NaN "computed and undefined". Fractions are stored in [0, 1];
 //! per cent exist only in rendered tables. Within a version columns may be added; a change of meaning raises
 //! [`SCHEMA_VERSION`] and adds a step to [`crate::migrations`].
@@ -9,7 +10,7 @@
 use polars::prelude::{DataType, TimeUnit, TimeZone};
 
 /// Version of the files' layout and meaning.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 
 /// File metadata: [`SCHEMA_VERSION`] of the writer.
 pub const KEY_VERSION: &str = "reid_run.schema_version";
@@ -26,8 +27,15 @@ pub const KEY_UNITS: &str = "reid_run.units";
 
 /// Prefix of the columns of swept fields.
 pub const CFG: &str = "cfg.";
+/// Prefix of the columns of tuned fields.
+pub const TUNED: &str = "tuned.";
 /// Prefix of the columns of final metrics.
 pub const METRIC: &str = "metric.";
+
+/// Whether a column holds a field of the spec.
+pub(crate) fn is_setting(column: &str) -> bool {
+    column.starts_with(CFG) || column.starts_with(TUNED)
+}
 
 /// The three files of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +124,8 @@ pub enum Unit {
     Count,
     /// Bytes.
     Bytes,
+    /// Floating-point operations.
+    Flops,
 }
 
 impl Unit {
@@ -127,6 +137,7 @@ impl Unit {
             Self::Seconds => "seconds",
             Self::Count => "count",
             Self::Bytes => "bytes",
+            Self::Flops => "flops",
         }
     }
 }
@@ -210,12 +221,25 @@ pub const RUN_COLUMNS: &[ColumnDef] = &[
     column("precision", Kind::Text, "number format of the computation"),
     column("started_at", Kind::Time, "start of the run"),
     quantity("seconds", Kind::Float, Unit::Seconds, Direction::Lower, "wall time of the run"),
-    quantity("seconds_pretrain", Kind::Float, Unit::Seconds, Direction::Lower, "wall time of the pre-training"),
+    quantity(
+        "seconds_pretrain",
+        Kind::Float,
+        Unit::Seconds,
+        Direction::Lower,
+        "wall time of the pre-training; 0 without",
+    ),
+    quantity("seconds_train", Kind::Float, Unit::Seconds, Direction::Lower, "wall time of the protocol's training"),
+    quantity("images_pretrain", Kind::Int, Unit::Count, Direction::None, "pictures drawn in pre-training"),
+    quantity("tokens_pretrain", Kind::Int, Unit::Count, Direction::None, "encoder tokens of the pre-training"),
+    quantity("flops_pretrain", Kind::Float, Unit::Flops, Direction::None, "operations of the pre-training, by formula"),
     quantity("peak_rss_bytes", Kind::Int, Unit::Bytes, Direction::Lower, "peak resident memory of the process"),
     quantity("images_seen", Kind::Int, Unit::Count, Direction::None, "pictures that went through training"),
     quantity("tokens_seen", Kind::Int, Unit::Count, Direction::None, "tokens that went through the encoder"),
+    quantity("labelled_identities", Kind::Int, Unit::Count, Direction::None, "identities with labels in training"),
+    quantity("labelled_images", Kind::Int, Unit::Count, Direction::None, "pictures with labels in training"),
     column("overrides", Kind::Text, "overrides of the command line, verbatim"),
     quantity("attempts", Kind::Int, Unit::Count, Direction::None, "how often the run was tried"),
+    column("trial", Kind::Bool, "whether the run only serves to choose settings"),
     column("marks", Kind::Texts, "remarks on the run"),
     column("config_json", Kind::Text, "resolved spec of the run"),
 ];
@@ -293,7 +317,19 @@ pub const METRICS: &[MetricDef] = &[
     metric("grad_norm", "gradient norm", Unit::Plain, Direction::None, "global norm of the gradient before clipping"),
     metric("lr", "learning rate", Unit::Plain, Direction::None, "peak learning rate over groups"),
     metric("feature_std", "feature std", Unit::Plain, Direction::None, "class token's std over a batch"),
+    metric("effective_rank", "effective rank", Unit::Plain, Direction::None, "directions that a batch's features use"),
     metric("block_share", "block share", Unit::Fraction, Direction::None, "masked cells that came from blocks"),
+    metric("loss_dino", "class-token loss", Unit::Plain, Direction::Lower, "self-distillation loss of class tokens"),
+    metric("loss_mim", "masked-patch loss", Unit::Plain, Direction::Lower, "self-distillation loss of masked patches"),
+    metric(
+        "teacher_entropy",
+        "teacher entropy",
+        Unit::Plain,
+        Direction::None,
+        "entropy of the teacher's targets, nats",
+    ),
+    metric("center_norm", "center norm", Unit::Plain, Direction::None, "norm of the teacher's mean output"),
+    metric("masked_share", "masked share", Unit::Fraction, Direction::None, "share of patches hidden from the student"),
 ];
 
 /// Definition of a metric by its bare name.

@@ -88,6 +88,9 @@ pub fn splits(stage: &StageDef) -> &'static [Split] {
 
 /// Pictures that a stage goes through, as often as it does.
 fn pictures(stage: &StageDef) -> f64 {
+    if let (Some(train), Some(steps)) = (&stage.train, stage.steps) {
+        return (steps * train.batch * train.accumulate) as f64;
+    }
     let count: usize = splits(stage).iter().map(|&split| stage.data.dataset.split(split).len()).sum();
     (count * stage.train.as_ref().map_or(1, |train| train.epochs)) as f64
 }
@@ -106,6 +109,7 @@ fn shape(stage: &StageDef, machine: &Machine) -> String {
     let mut work = science["science"].clone();
     if let Some(work) = work.as_object_mut() {
         work.remove("train");
+        work.remove("steps");
         for part in work.values_mut().filter_map(Value::as_object_mut) {
             part.remove("train");
         }

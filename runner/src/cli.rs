@@ -127,9 +127,17 @@ pub struct TableArgs {
     /// Metrics: `map`, `rank1`, `occluded.map`, `seconds`, ...
     #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
     pub metrics: Option<Vec<String>>,
-    /// Set of queries of metrics that name none.
-    #[arg(long, default_value = "test", value_parser = ["test", "validation", "occluded"])]
-    pub split: String,
+    /// Set of queries of metrics that name none [default: test; of trials: validation].
+    #[arg(long, value_parser = ["test", "validation", "occluded"])]
+    pub split: Option<String>,
+    /// What pre-training has cost: columns of pictures, encoder tokens, operations (forward and backward, by
+    /// formula) and seconds. `auto` shows them where pre-trainings of different cost stand beside each other.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Cost::Auto, num_args = 0..=1,
+          default_missing_value = "always", require_equals = true)]
+    pub cost: Cost,
+    /// The trials of `tune` instead of the runs that count.
+    #[arg(long)]
+    pub trials: bool,
     /// Fields that name the rows.
     #[arg(long, value_delimiter = ',', value_name = "FIELD,..")]
     pub rows: Option<Vec<String>>,
@@ -185,6 +193,17 @@ pub enum After {
     Pretrain,
     /// The protocol's training.
     Train,
+}
+
+/// When tables show what pre-training has cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Cost {
+    /// Where pre-trainings of different cost stand beside each other.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// Verbs on data.

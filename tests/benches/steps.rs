@@ -12,8 +12,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use reid_backbones::optim::Optimizer;
 use reid_backbones::optim::spec::{AdamwSpec, OptimSpec};
+use reid_backbones::optim::{Course, Optimizer};
 use reid_backbones::spec::{VitDims, VitSize, VitSpec};
 use reid_backbones::vit::linear_defs;
 use reid_backbones::{Compute, Encoder, Input, Keep, ModuleId, ParamStore, Vit, init, ops};
@@ -153,7 +153,7 @@ impl Work for Classify {
         let class = self.vit.forward(&params, &self.images, &Input::default())?.class()?;
         let loss = id_loss(&ops::linear(&class, &params, self.head)?, &self.labels, 0.0)?;
         let grads = self.store.gradients(&mut loss.backward()?)?;
-        self.optimizer.step(&self.store, &grads, &|multiplier| 1e-4 * multiplier)?;
+        self.optimizer.step(&self.store, &grads, &Course::of_rate(&|multiplier| 1e-4 * multiplier))?;
         if !loss.to_scalar::<f32>()?.is_finite() {
             return Err("the loss is no number".into());
         }
@@ -303,13 +303,13 @@ impl Training {
 
 impl Work for Training {
     fn step(&mut self) -> Result<(), Failure> {
-        let run = RunLength { steps: 1000, epochs: 10 };
+        let run = RunLength { steps: 1000, epochs: 10.0 };
         let clock = Clock { epoch: 0, epochs: run.epochs, step: self.step, steps: run.steps, seed: SEED };
         let output = self.task.step(&self.batch, clock)?;
         let loss = output.loss.to_scalar::<f32>()?;
         let mut grads = self.task.trainable().gradients(&mut output.loss.backward()?)?;
         grads.clip(5.0)?;
-        self.optimizer.step(self.task.trainable(), &grads, &|multiplier| 1e-4 * multiplier)?;
+        self.optimizer.step(self.task.trainable(), &grads, &Course::of_rate(&|multiplier| 1e-4 * multiplier))?;
         self.task.after_step(&[output], clock)?;
         self.step = (self.step + 1) % run.steps;
         if !loss.is_finite() {

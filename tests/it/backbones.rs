@@ -1,6 +1,7 @@
 //! Tests of the backbones: operators against slow twins in f64, the encoder, parameters, optimizers.
 
 mod differences;
+mod distillation;
 mod fixture;
 mod hostile;
 mod imports;

@@ -1,9 +1,11 @@
 //! The program from end to end: what a user types, sees and finds on disk.
 
+mod by_epoch;
 mod curves;
 mod determinism;
 mod failures;
 mod first_run;
+mod frozen;
 mod interruptions;
 mod isa;
 mod keys;
@@ -37,5 +39,5 @@ data: {synthetic: {size: [32, 16], train_identities: 6, validation_identities: 2
                    images_per_identity: 4, cameras: 2}}
 backbone: {vit: {size: micro, image: [32, 16], patch: 8}}
 pretrain: {objective: none}
-protocol: direct
+protocol: frozen
 ";

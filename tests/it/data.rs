@@ -5,5 +5,6 @@ pub(crate) mod decode;
 pub(crate) mod fixture;
 mod loader;
 mod market1501;
+mod photometric;
 mod rng;
 mod sampler;

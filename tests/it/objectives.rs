@@ -4,6 +4,9 @@
 
 mod evaluation;
 mod fixture;
+mod frozen;
+mod health;
+mod mim_dino;
 mod person_mae;
 mod positions;
 mod random;
@@ -292,7 +295,7 @@ fn block_masks_are_blocks() {
 #[test]
 fn warmup_cosine_rises_then_falls_to_its_floor() {
     let spec = ScheduleSpec::WarmupCosine(WarmupCosine { warmup: Duration::Fraction(0.1), floor: 0.25 });
-    let run = RunLength { steps: 100, epochs: 5 };
+    let run = RunLength { steps: 100, epochs: 5.0 };
     let rate = |step| learning_rate(&spec, 2.0, 0.5, step, run);
     let expect = |step, value: f64| assert!((rate(step) - value).abs() < 1e-12, "step {step}: {}", rate(step));
     expect(0, 0.0);
@@ -306,7 +309,7 @@ fn warmup_cosine_rises_then_falls_to_its_floor() {
 
 #[test]
 fn schedules_without_warmup_begin_at_the_peak() {
-    let run = RunLength { steps: 12, epochs: 3 };
+    let run = RunLength { steps: 12, epochs: 3.0 };
     let none = Duration::Steps(0.0);
     let cosine = ScheduleSpec::WarmupCosine(WarmupCosine { warmup: none, floor: 0.0 });
     let transreid = ScheduleSpec::TransreidCosine(TransreidCosine { warmup: none, warmup_start: 0.01, floor: 0.002 });
@@ -317,7 +320,7 @@ fn schedules_without_warmup_begin_at_the_peak() {
 
 #[test]
 fn ramps_and_momenta_follow_their_durations() {
-    let run = RunLength { steps: 40, epochs: 4 };
+    let run = RunLength { steps: 40, epochs: 4.0 };
     let quarter = Duration::Fraction(0.25);
     assert!((ramp(quarter, 0, run) - 0.1).abs() < 1e-15);
     assert!((ramp(quarter, 9, run) - 1.0).abs() < 1e-15);

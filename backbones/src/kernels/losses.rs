@@ -6,7 +6,7 @@ use super::rows::{CHUNK, exp, sum_of};
 use super::simd::vectorized;
 
 /// Sums `row(i)` over all rows: in f64 within fixed chunks, then over the chunks in order.
-fn sum_rows(rows: usize, chunk: impl Fn(usize, usize) -> f64 + Sync) -> f64 {
+pub(super) fn sum_rows(rows: usize, chunk: impl Fn(usize, usize) -> f64 + Sync) -> f64 {
     let partial = |at: usize| chunk(at * CHUNK, CHUNK.min(rows - at * CHUNK));
     let partials: Vec<f64> = (0..rows.div_ceil(CHUNK)).into_par_iter().map(partial).collect();
     partials.iter().sum()

@@ -2,12 +2,14 @@
 
 mod alloc;
 pub(crate) mod attention;
+pub(crate) mod distillation;
 pub(crate) mod gemm;
 mod isa;
 pub(crate) mod losses;
 pub(crate) mod rows;
 mod simd;
 mod threads;
+pub(crate) mod weight_norm;
 
 pub use alloc::{KeepLarge, release_memory};
 pub use isa::{InstructionSet, instruction_set, use_instruction_set};

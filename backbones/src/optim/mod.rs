@@ -7,4 +7,4 @@ mod update;
 
 pub use average::ema_update;
 pub use groups::{Group, Segment, groups};
-pub use update::Optimizer;
+pub use update::{Course, Optimizer};

@@ -22,9 +22,11 @@ pub struct AdamwSpec {
     /// Added to the root of the second moment.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub eps: f64,
-    /// Decoupled weight decay.
+    /// Decoupled weight decay; 0 decays nothing.
     #[schemars(range(min = 0.0, max = 10.0))]
     pub weight_decay: f64,
+    /// Course of the weight decay over the run.
+    pub decay_course: DecayCourse,
     /// Which parameters decay.
     pub decay: DecayRule,
     /// Each layer's rate is this power of its distance from the head (BEiT, arXiv 2106.08254); 1
@@ -35,7 +37,45 @@ pub struct AdamwSpec {
 
 impl Default for AdamwSpec {
     fn default() -> Self {
-        Self { betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.05, decay: DecayRule::Matrices, layer_decay: 1.0 }
+        Self {
+            betas: [0.9, 0.95],
+            eps: 1e-8,
+            weight_decay: 0.05,
+            decay_course: DecayCourse::Constant(Constant {}),
+            decay: DecayRule::Matrices,
+            layer_decay: 1.0,
+        }
+    }
+}
+
+/// Course of the weight decay over a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DecayCourse {
+    /// The same throughout.
+    Constant(Constant),
+    /// Half a cosine from the weight decay to another one, per step (DINO, arXiv 2104.14294, implementation
+    /// details: 0.04 to 0.4).
+    Cosine(CosineDecay),
+}
+
+/// Nothing to set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Constant {}
+
+/// A weight decay that changes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CosineDecay {
+    /// Weight decay at the end of the run.
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub end: f64,
+}
+
+impl Default for CosineDecay {
+    fn default() -> Self {
+        Self { end: 0.4 }
     }
 }
 

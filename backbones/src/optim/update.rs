@@ -10,10 +10,28 @@ use super::groups::{Segment, groups};
 use super::spec::{AdamwSpec, OptimSpec, SgdSpec};
 use crate::error::{BackboneError, Result};
 use crate::kernels::vectorized;
-use crate::params::{Gradients, ParamStore};
+use crate::params::{Gradients, ModuleId, ParamStore};
 
 /// Elements per task.
 const CHUNK: usize = 1 << 14;
+
+/// What a schedule says about one update.
+pub struct Course<'a> {
+    /// Learning rate of a group with this multiplier.
+    pub rate: &'a dyn Fn(f64) -> f64,
+    /// Weight decay now, given the one that the rule starts with; not asked for what never decays.
+    pub decay: &'a dyn Fn(f64) -> f64,
+    /// Modules that keep their values in this update. Their moments and their count of updates stay as they are,
+    /// as if there had been no such update (PyTorch's treatment of a missing gradient).
+    pub held: &'a [ModuleId],
+}
+
+impl<'a> Course<'a> {
+    /// Everything is updated, and weight decay stays as it is.
+    pub fn of_rate(rate: &'a dyn Fn(f64) -> f64) -> Self {
+        Self { rate, decay: &|decay| decay, held: &[] }
+    }
+}
 
 /// An update rule and its state for one store.
 #[derive(Debug)]
@@ -25,6 +43,8 @@ pub struct Optimizer {
     /// Second moment; empty for SGD.
     second: Vec<Vec<f32>>,
     steps: u64,
+    /// Updates, of `steps`, in which a module was held.
+    held: Vec<u64>,
 }
 
 impl Optimizer {
@@ -35,23 +55,32 @@ impl Optimizer {
             OptimSpec::Adamw(_) => zeros(),
             OptimSpec::Sgd(_) => vec![Vec::new(); store.modules().len()],
         };
-        Self { spec: spec.clone(), segments: groups(spec, store), first: zeros(), second, steps: 0 }
+        let held = vec![0; store.modules().len()];
+        Self { spec: spec.clone(), segments: groups(spec, store), first: zeros(), second, steps: 0, held }
     }
 
-    /// One update. `rate` gives the scheduled learning rate for a group's multiplier.
+    /// One update.
     ///
     /// # Errors
     /// Only if candle refuses.
-    pub fn step(&mut self, store: &ParamStore, grads: &Gradients, rate: &dyn Fn(f64) -> f64) -> Result<()> {
+    pub fn step(&mut self, store: &ParamStore, grads: &Gradients, course: &Course) -> Result<()> {
         self.steps += 1;
-        let modules = store.modules().iter().zip(&grads.buffers);
+        for id in course.held {
+            self.held[id.index()] += 1;
+        }
+        let modules = store.modules().iter().zip(&grads.buffers).enumerate();
         let state = self.first.iter_mut().zip(&mut self.second).zip(&self.segments);
-        for ((module, grad), ((first, second), segments)) in modules.zip(state) {
+        for ((i, (module, grad)), ((first, second), segments)) in modules.zip(state) {
+            if course.held.iter().any(|id| id.index() == i) {
+                continue;
+            }
+            let decay = |decay: f64| if decay == 0.0 { 0.0 } else { (course.decay)(decay) };
             let op = Update {
                 rule: &self.spec,
-                step: self.steps,
+                step: self.steps - self.held[i],
                 segments,
-                rates: segments.iter().map(|s| rate(s.group.multiplier) * s.group.scale).collect(),
+                rates: segments.iter().map(|s| (course.rate)(s.group.multiplier) * s.group.scale).collect(),
+                decays: segments.iter().map(|s| decay(s.group.weight_decay)).collect(),
                 state: Mutex::new((first, second)),
             };
             if store.device().is_cpu() {
@@ -67,7 +96,8 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The state by module, for checkpoints: `m.<module>`, `v.<module>`, and the number of steps.
+    /// The state by module, for checkpoints: `m.<module>`, `v.<module>`, `held.<module>` for modules that were
+    /// held, and the number of steps.
     ///
     /// # Errors
     /// If shapes do not fit, or candle refuses.
@@ -78,6 +108,10 @@ impl Optimizer {
                 let tensor = Tensor::from_slice(values, values.len(), &candle_core::Device::Cpu)?;
                 out.push((format!("{prefix}{}", module.name), tensor));
             }
+        }
+        for (module, &held) in store.modules().iter().zip(&self.held).filter(|&(_, &held)| held > 0) {
+            let tensor = Tensor::new(&[held as u32], &candle_core::Device::Cpu)?;
+            out.push((format!("held.{}", module.name), tensor));
         }
         Ok((out, self.steps))
     }
@@ -98,6 +132,10 @@ impl Optimizer {
                 *values = saved.flatten_all()?.to_vec1()?;
             }
         }
+        for (module, held) in store.modules().iter().zip(&mut self.held) {
+            let saved = state.get(&format!("held.{}", module.name));
+            *held = saved.map(|saved| saved.flatten_all()?.get(0)?.to_scalar::<u32>()).transpose()?.unwrap_or(0).into();
+        }
         self.steps = steps;
         Ok(())
     }
@@ -112,6 +150,8 @@ struct Update<'a> {
     segments: &'a [Segment],
     /// Learning rate of each segment.
     rates: Vec<f64>,
+    /// Weight decay of each segment.
+    decays: Vec<f64>,
     state: Mutex<Moments<'a>>,
 }
 
@@ -134,10 +174,9 @@ impl InplaceOp2 for Update<'_> {
         let (params, grad) = (&mut params[p0..p1], &grad[g0..g1]);
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (first, second) = &mut *state;
-        for (segment, &rate) in self.segments.iter().zip(&self.rates) {
+        for ((segment, &rate), &decay) in self.segments.iter().zip(&self.rates).zip(&self.decays) {
             let range = segment.start..segment.end;
             let (p, g, m) = (&mut params[range.clone()], &grad[range.clone()], &mut first[range.clone()]);
-            let decay = segment.group.weight_decay;
             match self.rule {
                 OptimSpec::Adamw(spec) => adamw(spec, self.step, rate, decay, p, g, m, &mut second[range]),
                 OptimSpec::Sgd(spec) => sgd(spec, self.step, rate, decay, p, g, m),

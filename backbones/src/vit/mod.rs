@@ -169,6 +169,27 @@ impl Vit {
         self.image
     }
 
+    /// The positions of a grid. Of another grid than the encoder was built for they are resampled as DINO and iBOT
+    /// do for their local crops ([`Resampling::BicubicOffset`]), the class token's stays.
+    ///
+    /// # Shapes
+    /// - output: `[1, 1 + rows * cols, d]`
+    fn positions(&self, params: &Params, grid: (usize, usize)) -> Result<Tensor> {
+        let table = match &self.positions {
+            PositionTable::Learned(id) => params.tensor(*id)?,
+            PositionTable::Fixed(table) => table.clone(),
+        };
+        let built = self.grid();
+        if grid == built {
+            return Ok(table);
+        }
+        let (cells, wanted) = (built.0 * built.1, grid.0 * grid.1);
+        let weights = resize_weights(Resampling::BicubicOffset, built, grid);
+        let weights = Tensor::from_vec(weights, (wanted, cells), table.device())?;
+        let patches = weights.matmul(&table.squeeze(0)?.narrow(0, 1, cells)?.contiguous()?)?; // [wanted, d]
+        Ok(Tensor::cat(&[&table.narrow(1, 0, 1)?, &patches.unsqueeze(0)?], 1)?)
+    }
+
     /// The fixed position table `[1, 1 + n, d]`, if positions are not learnt; for export.
     pub fn fixed_positions(&self) -> Option<&Tensor> {
         match &self.positions {
@@ -222,12 +243,11 @@ impl Encoder for Vit {
 
     fn forward(&self, params: &Params, images: &Tensor, input: &Input) -> Result<Tokens> {
         let (b, c, h, w) = images.dims4()?;
-        if (c, h, w) != (3, self.image.0, self.image.1) {
-            let (height, width) = self.image;
-            let problem = format!("an encoder for pictures of 3 x {height} x {width} got {c} x {h} x {w}");
+        if c != 3 || h % self.patch != 0 || w % self.patch != 0 || h * w == 0 {
+            let problem = format!("pictures of {c} x {h} x {w} cannot be cut into patches of side {}", self.patch);
             return Err(candle_core::Error::Msg(problem).into());
         }
-        let (rows, cols) = self.grid();
+        let (rows, cols) = (h / self.patch, w / self.patch);
         let everything;
         let keep = if let Some(keep) = input.keep {
             keep
@@ -248,10 +268,7 @@ impl Encoder for Vit {
             Some(mask) => mask.apply(&patches)?,
             None => patches,
         };
-        let positions = match &self.positions {
-            PositionTable::Learned(id) => params.tensor(*id)?,
-            PositionTable::Fixed(table) => table.clone(),
-        };
+        let positions = self.positions(params, (rows, cols))?;
         let mut x = ops::assemble(&patches, &params.tensor(self.class)?, &positions, keep)?; // [b, 1 + k, d]
         if !self.parts.is_empty() {
             x = self.with_parts(&x, params)?; // [b, 1 + parts + k, d]

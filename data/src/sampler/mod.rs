@@ -1,8 +1,10 @@
 //! Orders of an epoch: pure functions of the records, a seed and an epoch. Pictures that cannot be
 //! decoded are never drawn, and leave every other picture's index as it is.
 
+mod labels;
 mod pk;
 
+pub use labels::Labels;
 pub use pk::{PkSettings, pk, pk_labels};
 
 use crate::dataset::Record;
@@ -26,6 +28,20 @@ fn usable(records: &[Record]) -> impl Iterator<Item = u32> {
 pub fn shuffle(records: &[Record], batch: usize, seed: u64, epoch: u32) -> EpochPlan {
     assert!(batch > 0, "a batch of no pictures");
     let mut draws: Vec<Draw> = usable(records).map(|image| Draw { image, label: 0 }).collect();
+    plan_rng(seed, epoch).shuffle(&mut draws);
+    draws.truncate(draws.len() / batch * batch);
+    EpochPlan { draws, batch }
+}
+
+/// Every picture with a label once, in random order. Pictures that would not fill a batch are left out of this
+/// epoch; where there are fewer than a batch, the plan is empty.
+///
+/// # Panics
+/// If `batch` is 0.
+pub fn shuffle_labels(labels: &[Option<u32>], batch: usize, seed: u64, epoch: u32) -> EpochPlan {
+    assert!(batch > 0, "a batch of no pictures");
+    let labelled = (0..).zip(labels).filter_map(|(image, label)| label.map(|label| Draw { image, label }));
+    let mut draws: Vec<Draw> = labelled.collect();
     plan_rng(seed, epoch).shuffle(&mut draws);
     draws.truncate(draws.len() / batch * batch);
     EpochPlan { draws, batch }

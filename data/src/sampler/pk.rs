@@ -3,7 +3,8 @@
 use crate::dataset::Record;
 use crate::plan::{Draw, EpochPlan};
 use crate::rng::Rng;
-use crate::sampler::plan_rng;
+use crate::sampler::{Labels, plan_rng};
+use crate::spec::LabelsSpec;
 use crate::{DataError, Result};
 
 /// Composition of a batch.
@@ -24,15 +25,7 @@ pub struct PkSettings {
 /// # Panics
 /// If P or K is 0.
 pub fn pk(records: &[Record], settings: PkSettings, seed: u64, epoch: u32) -> Result<EpochPlan> {
-    let mut pids: Vec<i64> = records.iter().map(|record| record.pid).collect();
-    pids.sort_unstable();
-    pids.dedup();
-    let label = |record: &Record| {
-        // Every identity was collected above; a picture that cannot be decoded has no label.
-        let place = pids.binary_search(&record.pid).ok().map(|place| place as u32);
-        place.filter(|_| record.usable)
-    };
-    let labels: Vec<Option<u32>> = records.iter().map(label).collect();
+    let labels = Labels::of(records, LabelsSpec::default()).of_records;
     pk_labels(&labels, settings, seed, epoch)
 }
 

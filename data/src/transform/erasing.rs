@@ -1,7 +1,7 @@
-//! Random erasing: which box, and the noise in it.
+//! Random erasing: which box, and what fills it.
 
 use crate::draws::Draws;
-use crate::spec::ErasingSpec;
+use crate::spec::{ErasingFill, ErasingSpec};
 use crate::transform::Region;
 
 /// How the aspect (height / width) of the erased box is drawn.
@@ -26,6 +26,8 @@ pub struct ErasingLaw {
     pub aspect_law: Aspect,
     /// Tries before the picture is left as it is.
     pub tries: usize,
+    /// What the box is filled with.
+    pub fill: ErasingFill,
 }
 
 impl From<ErasingSpec> for ErasingLaw {
@@ -37,6 +39,7 @@ impl From<ErasingSpec> for ErasingLaw {
             aspect: [0.3, 1.0 / 0.3],
             aspect_law: Aspect::LogUniform,
             tries: 10,
+            fill: spec.fill,
         }
     }
 }
@@ -66,7 +69,7 @@ impl ErasingLaw {
         None
     }
 
-    /// Draws a box and fills it with standard normal noise, a number for every value.
+    /// Draws a box and fills it: noise is standard normal, a number for every value.
     ///
     /// # Shapes
     /// - `pixels`: `[c, h, w]`, normalized
@@ -74,8 +77,10 @@ impl ErasingLaw {
         let Some(region) = self.region(height, width, draws) else { return };
         for plane in pixels.chunks_exact_mut(height * width) {
             for row in plane.chunks_exact_mut(width).skip(region.top).take(region.height) {
-                for value in &mut row[region.left..][..region.width] {
-                    *value = draws.gaussian() as f32;
+                let values = &mut row[region.left..][..region.width];
+                match self.fill {
+                    ErasingFill::Noise => values.fill_with(|| draws.gaussian() as f32),
+                    ErasingFill::Zero => values.fill(0.0),
                 }
             }
         }

@@ -139,7 +139,7 @@ impl Filter {
 }
 
 /// Rows of pixels become columns.
-fn transpose<'a>(rows: impl Iterator<Item = &'a [u8]>, height: usize, width: usize) -> Vec<u8> {
+pub(super) fn transpose<'a>(rows: impl Iterator<Item = &'a [u8]>, height: usize, width: usize) -> Vec<u8> {
     let mut out = vec![0; height * width * 3];
     let (pixels, _) = out.as_chunks_mut::<3>();
     for (at, row) in rows.enumerate() {

@@ -2,12 +2,14 @@
 
 use reid_backbones::optim::spec::OptimSpec;
 
-use super::{Finding, PERSON_MAE, SUPERVISED, person_mae, supervised};
+use super::{Finding, MIM_DINO, PERSON_MAE, SUPERVISED, mim_dino, person_mae, supervised};
 use crate::spec::RunSpec;
 use crate::validate::plain_number;
 
 /// Widest shape of a crop, as width / height.
 const WIDEST: f64 = 10.0;
+/// Widest blur, in pixels.
+const LARGEST_BLUR: f64 = 64.0;
 
 pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -15,6 +17,17 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
         found.extend(pair(&format!("{PERSON_MAE}.scale_a"), spec.scale_a, 1.0));
         found.extend(pair(&format!("{PERSON_MAE}.scale_b"), spec.scale_b, 1.0));
         found.extend(pair(&format!("{PERSON_MAE}.ratio"), spec.ratio, WIDEST));
+    }
+    if let Some(spec) = mim_dino(run) {
+        let views = &spec.views;
+        found.extend(pair(&format!("{MIM_DINO}.views.global_scale"), views.global_scale, 1.0));
+        found.extend(pair(&format!("{MIM_DINO}.views.local_scale"), views.local_scale, 1.0));
+        found.extend(pair(&format!("{MIM_DINO}.views.ratio"), views.ratio, WIDEST));
+        for (name, view) in [("first", views.first), ("second", views.second), ("local", views.local)] {
+            found.extend(pair(&format!("{MIM_DINO}.views.{name}.blur.radius"), view.blur.radius, LARGEST_BLUR));
+        }
+    }
+    if run.pretrain.objective.algorithm().is_some() {
         found.extend(betas("pretrain.train.optim.adamw.betas", &run.pretrain.train.optim));
     }
     if let Some(spec) = supervised(run) {

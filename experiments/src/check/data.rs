@@ -16,13 +16,19 @@ pub(super) fn has_validation(run: &RunSpec) -> bool {
 
 pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
     let (Some(spec), DataSpec::Synthetic(data)) = (supervised(run), &run.data) else { return Vec::new() };
-    let (wanted, there) = (spec.identities_per_batch, data.train_identities);
+    let (wanted, all) = (spec.identities_per_batch, data.train_identities);
+    // Held-out identities are few, and known only when the data are opened.
+    let there = ((spec.labels.identities * all as f64).round() as usize).max(2);
     if wanted <= there {
         return Vec::new();
     }
     let message = format!("a batch of {wanted} identities cannot be drawn from {there}");
-    let finding = Finding::error("spec::too-few-identities", message)
+    let mut finding = Finding::error("spec::too-few-identities", message)
         .at(format!("{SUPERVISED}.identities_per_batch"), format!("{wanted} in a batch"))
-        .at("data.synthetic.train_identities", format!("{there} in all"));
-    vec![finding.help(format!("use at most {there} identities per batch, or render more"))]
+        .at("data.synthetic.train_identities", format!("{all} in all"));
+    if there < all {
+        let labels = format!("{SUPERVISED}.labels.identities");
+        finding = finding.at(labels, format!("labels of {there}"));
+    }
+    vec![finding.help(format!("use at most {there} identities per batch, or render or label more"))]
 }

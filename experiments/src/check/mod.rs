@@ -8,12 +8,16 @@ mod decoder;
 mod durations;
 mod evaluation;
 mod geometry;
+mod length;
 mod mask;
+mod mim_dino;
+mod probe;
 mod region;
+mod take;
 mod variants;
 
 use reid_backbones::spec::{BackboneSpec, VitSpec};
-use reid_objectives::spec::{ObjectiveSpec, PersonMaeSpec, ProtocolSpec, SupervisedSpec};
+use reid_objectives::spec::{LinearProbeSpec, MimDinoSpec, ObjectiveSpec, PersonMaeSpec, ProtocolSpec, SupervisedSpec};
 
 use crate::diagnostic::Severity;
 use crate::spec::RunSpec;
@@ -51,20 +55,26 @@ impl Finding {
 
 /// Runs every rule.
 pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
-    let rules: [fn(&RunSpec) -> Vec<Finding>; 10] = [
+    let rules: [fn(&RunSpec) -> Vec<Finding>; 14] = [
         geometry::check,
         variants::check,
         mask::check,
         region::check,
+        mim_dino::check,
         decoder::check,
         augment::check,
         batch::check,
         durations::check,
+        length::check,
         evaluation::check,
+        probe::check,
+        take::check,
         data::check,
     ];
     rules.iter().flat_map(|rule| rule(run)).collect()
 }
+
+pub(crate) use length::{at_length, pool};
 
 /// Whether a run has validation identities to choose on.
 pub(crate) fn has_validation(run: &RunSpec) -> bool {
@@ -74,8 +84,14 @@ pub(crate) fn has_validation(run: &RunSpec) -> bool {
 /// Path of the fields of `person_mae`.
 const PERSON_MAE: &str = "pretrain.objective.person_mae";
 
+/// Path of the fields of `mim_dino`.
+const MIM_DINO: &str = "pretrain.objective.mim_dino";
+
 /// Path of the supervised protocol's fields.
 const SUPERVISED: &str = "protocol.supervised";
+
+/// Path of the frozen protocol's fields.
+const FROZEN: &str = "protocol.frozen";
 
 fn vit(run: &RunSpec) -> &VitSpec {
     let BackboneSpec::Vit(vit) = &run.backbone;
@@ -85,14 +101,28 @@ fn vit(run: &RunSpec) -> &VitSpec {
 fn person_mae(run: &RunSpec) -> Option<&PersonMaeSpec> {
     match &run.pretrain.objective {
         ObjectiveSpec::PersonMae(spec) => Some(spec),
-        ObjectiveSpec::None(_) | ObjectiveSpec::Imported(_) => None,
+        ObjectiveSpec::None(_) | ObjectiveSpec::Imported(_) | ObjectiveSpec::MimDino(_) => None,
+    }
+}
+
+fn mim_dino(run: &RunSpec) -> Option<&MimDinoSpec> {
+    match &run.pretrain.objective {
+        ObjectiveSpec::MimDino(spec) => Some(spec),
+        ObjectiveSpec::None(_) | ObjectiveSpec::Imported(_) | ObjectiveSpec::PersonMae(_) => None,
     }
 }
 
 fn supervised(run: &RunSpec) -> Option<&SupervisedSpec> {
     match &run.protocol {
         ProtocolSpec::Supervised(spec) => Some(spec),
-        ProtocolSpec::Direct(_) => None,
+        ProtocolSpec::Frozen(_) => None,
+    }
+}
+
+fn linear_probe(run: &RunSpec) -> Option<&LinearProbeSpec> {
+    match &run.protocol {
+        ProtocolSpec::Frozen(spec) => spec.linear_probe(),
+        ProtocolSpec::Supervised(_) => None,
     }
 }
 

@@ -103,20 +103,22 @@ pub(crate) fn read(node: &Node, issues: &mut Issues) -> Sweep {
     sweep
 }
 
-fn empty(node: &Node, what: &str, help: &str, issues: &mut Issues) {
+pub(crate) fn empty(node: &Node, what: &str, help: &str, issues: &mut Issues) {
     let issue = node.label(Issue::error("spec::empty-sweep", format!("`{what}` is empty")), "");
     issues.push(issue.help(help));
 }
 
-fn wrong(node: &Node, what: &str, wanted: &str, help: &str, issues: &mut Issues) {
+pub(crate) fn wrong(node: &Node, what: &str, wanted: &str, help: &str, issues: &mut Issues) {
     let message = format!("`{what}` is {}, but must be {wanted}", node.what());
     issues.push(node.label(Issue::error("spec::wrong-type", message), "").help(help));
 }
 
 /// A map of swept paths to lists of values.
-fn axes(node: &Node, what: &str, issues: &mut Issues) -> Vec<Axis> {
+pub(crate) fn axes(node: &Node, what: &str, issues: &mut Issues) -> Vec<Axis> {
     let Kind::Map(fields) = &node.kind else {
-        wrong(node, what, "a map of paths to lists", "write `grid: {pretrain.train.epochs: [10, 20]}`", issues);
+        let key = what.rsplit('.').next().unwrap_or(what);
+        let help = format!("write `{key}: {{pretrain.train.epochs: [10, 20]}}`");
+        wrong(node, what, "a map of paths to lists", &help, issues);
         return Vec::new();
     };
     if fields.is_empty() {

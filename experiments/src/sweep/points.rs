@@ -21,15 +21,19 @@ impl Point {
     }
 }
 
+/// How many combinations axes have; none if it is beyond counting.
+pub(crate) fn combinations(axes: &[Axis]) -> Option<usize> {
+    axes.iter().try_fold(1_usize, |n, axis| n.checked_mul(axis.values.len()))
+}
+
 /// How many points a sweep has before exclusions; none if it is beyond counting.
 pub(crate) fn count(sweep: &Sweep) -> Option<usize> {
-    let product = |axes: &[Axis]| axes.iter().try_fold(1_usize, |n, axis| n.checked_mul(axis.values.len()));
     let zip = sweep.zip.first().map_or(1, |axis| axis.values.len());
     let list = match sweep.list.as_slice() {
         [] => 1,
-        entries => entries.iter().try_fold(0_usize, |n, entry| n.checked_add(product(&entry.grid)?))?,
+        entries => entries.iter().try_fold(0_usize, |n, entry| n.checked_add(combinations(&entry.grid)?))?,
     };
-    product(&sweep.grid)?.checked_mul(zip)?.checked_mul(list)
+    combinations(&sweep.grid)?.checked_mul(zip)?.checked_mul(list)
 }
 
 /// All points in order: the list's entry changes fastest, the grid's first axis slowest.
@@ -58,7 +62,7 @@ fn with_entry(settings: &[Setting], entry: &Entry) -> Vec<Point> {
 }
 
 /// Every combination; one empty one without axes.
-fn product(axes: &[Axis]) -> Vec<Vec<Setting>> {
+pub(crate) fn product(axes: &[Axis]) -> Vec<Vec<Setting>> {
     axes.iter().fold(vec![Vec::new()], |combinations, axis| {
         let extended = combinations.into_iter().flat_map(|combination| {
             axis.values.iter().map(move |value| {

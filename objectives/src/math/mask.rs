@@ -40,6 +40,10 @@ pub trait Draws {
     fn real(&mut self, low: f64, high: f64) -> f64;
     /// Uniform in `low..=high`.
     fn integer(&mut self, low: usize, high: usize) -> usize;
+    /// One of `count` things.
+    fn choice(&mut self, count: usize) -> usize {
+        self.integer(0, count - 1)
+    }
 }
 
 impl Draws for Rng {
@@ -113,7 +117,7 @@ pub fn block_mask(draws: &mut impl Draws, grid: Grid, count: usize) -> Mask {
         coverable_side: COVERABLE_SIDE,
         max_failures: Some(MAX_FAILURES),
     };
-    let mut mask = law.draw(draws, grid, count);
+    let mut mask = law.draw(draws, grid, count as f64);
     hide_single_cells(draws, &mut mask.hidden, count - mask.from_blocks);
     mask
 }
@@ -147,12 +151,20 @@ pub struct BlockLaw {
 }
 
 impl BlockLaw {
-    /// Hides up to `target` cells; exactly that many where failures are not limited.
-    pub fn draw(&self, draws: &mut impl Draws, grid: Grid, target: usize) -> Mask {
+    /// iBOT's generator (arXiv 2111.07832): the smallest block has a third of the shorter side in both directions,
+    /// and ten blocks that do not fit end the mask, which then hides fewer cells than asked for.
+    pub fn ibot(grid: Grid) -> Self {
+        let third = grid.rows.min(grid.cols) / 3;
+        Self { min_area: (third * third) as f64, max_area: grid.cells(), coverable_side: 0, max_failures: Some(10) }
+    }
+
+    /// Hides up to `target` cells, which need not be a whole number; as many as fit into it where failures are not
+    /// limited.
+    pub fn draw(&self, draws: &mut impl Draws, grid: Grid, target: f64) -> Mask {
         let mut hidden = vec![false; grid.cells()];
         let (mut count, mut failures) = (0, 0);
-        while count < target && self.max_failures.is_none_or(|limit| failures < limit) {
-            let budget = self.max_area.min(target - count);
+        while (count as f64) < target && self.max_failures.is_none_or(|limit| failures < limit) {
+            let budget = (self.max_area as f64).min(target - count as f64);
             let covered = self.place_block(draws, grid, &mut hidden, budget);
             count += covered;
             failures = if covered == 0 { failures + 1 } else { 0 };
@@ -161,8 +173,8 @@ impl BlockLaw {
     }
 
     /// Tries one block; returns how many cells it newly hid, 0 if it was refused.
-    fn place_block(&self, draws: &mut impl Draws, grid: Grid, hidden: &mut [bool], budget: usize) -> usize {
-        let area = draws.real(self.min_area, budget as f64);
+    fn place_block(&self, draws: &mut impl Draws, grid: Grid, hidden: &mut [bool], budget: f64) -> usize {
+        let area = draws.real(self.min_area, budget);
         let aspect = draws.real(ASPECT[0].ln(), ASPECT[1].ln()).exp();
         // Python's `round`: half to even.
         let height = (area * aspect).sqrt().round_ties_even() as usize;
@@ -174,7 +186,7 @@ impl BlockLaw {
         let left = draws.integer(0, grid.cols - width);
         let rows = (top..top + height).map(|row| row * grid.cols + left);
         let new = rows.clone().flat_map(|start| &hidden[start..start + width]).filter(|&&hidden| !hidden).count();
-        if new > budget {
+        if new as f64 > budget {
             return 0;
         }
         for start in rows {

@@ -6,3 +6,4 @@ pub mod mask;
 pub mod patch;
 pub mod ranking;
 pub mod schedule;
+pub mod spectrum;

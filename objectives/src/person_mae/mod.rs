@@ -13,13 +13,14 @@
 //! With `region: same`, random masks, pixel targets and loss on masked cells it is MAE
 //! (arXiv 2111.06377), and the tests hold it to MAE's numbers.
 
+mod cost;
 mod decoder;
 pub mod spec;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use reid_backbones::optim::ema_update;
 use reid_backbones::spec::VitSpec;
@@ -29,13 +30,15 @@ use reid_data::dataset::Split;
 use reid_data::plan::EpochPlan;
 use reid_data::rng::{Key, Rng, Stream};
 use reid_data::sampler;
-use reid_data::spec::Size;
+use reid_data::spec::{PhotometricSpec, Size};
 use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec, Window};
 
+pub use cost::cost;
 pub use decoder::{Decoder, DecoderPositions, DecoderShape};
 use spec::{DecoderInput, LossOn, MaskKind, PersonMaeSpec, QueryPositions, Region, Target};
 
 use crate::error::Result;
+use crate::health;
 use crate::math::mask::{Grid, Mask, block_mask, hidden_count, random_mask};
 use crate::math::patch::pixel_targets;
 use crate::math::schedule::{RunLength, ema_momentum, ramp};
@@ -311,6 +314,7 @@ impl Task for PersonMae {
             crop: Crop::RandomResized { scale, ratio: self.spec.ratio },
             filter: self.spec.filter,
             flip: 0.0,
+            photometric: PhotometricSpec::default(),
             normalisation: self.spec.normalisation,
             erasing: None,
         };
@@ -339,7 +343,7 @@ impl Task for PersonMae {
         let hidden: Vec<f32> = masks.iter().flat_map(|mask| &mask.hidden).map(|&h| f32::from(u8::from(h))).collect();
         let hidden = Tensor::from_vec(hidden, (masks.len(), masks[0].hidden.len()), &self.device)?; // [b, n]
         let depth = self.vit.dims().depth;
-        let drops = drop_paths(self.backbone.drop_path, depth, clock.seed, clock.epoch, &batch.draws);
+        let drops = drop_paths(self.backbone.drop_path, depth, clock.seed, clock.epoch, &batch.draws, 0..1);
         let losses = self.losses(&self.regions(batch)?, &keep, &hidden, drops.as_deref())?;
 
         let run = RunLength { steps: clock.steps, epochs: clock.epochs };
@@ -354,10 +358,8 @@ impl Task for PersonMae {
         let hidden_cells: usize = masks.iter().map(Mask::count).sum();
         let from_blocks: usize = masks.iter().map(|mask| mask.from_blocks).sum();
         let block_share = from_blocks as f32 / hidden_cells.max(1) as f32;
-        let mut stats = vec![
-            (MetricKey::FeatureStd, feature_std(&losses.tokens.class()?)?),
-            (MetricKey::BlockShare, Tensor::new(block_share, &self.device)?),
-        ];
+        let mut stats = vec![(MetricKey::BlockShare, Tensor::new(block_share, &self.device)?)];
+        stats.extend(health::of(&losses.tokens.class()?)?);
         stats.extend(losses.pixel.map(|loss| (MetricKey::LossPixel, loss.detach())));
         stats.extend(losses.feature.map(|loss| (MetricKey::LossFeature, loss.detach())));
         let tokens = losses.tokens.all.dim(0)? * losses.tokens.all.dim(1)?;
@@ -409,14 +411,4 @@ impl Task for PersonMae {
     fn product(&self) -> Result<BTreeMap<String, Tensor>> {
         Ok(weights::with_prefix(&self.student, ENCODER)?)
     }
-}
-
-/// Mean over channels of the standard deviation over the batch; near 0 means collapse.
-///
-/// # Shapes
-/// - `features`: `[b, d]`; output: scalar
-fn feature_std(features: &Tensor) -> Result<Tensor> {
-    let features = features.detach();
-    let centred = features.broadcast_sub(&features.mean_keepdim(0)?)?;
-    Ok(centred.sqr()?.mean(0)?.sqrt()?.mean(D::Minus1)?)
 }

@@ -3,13 +3,13 @@
 use reid_backbones::spec::VitSpec;
 use reid_data::dataset::{Record, Split};
 use reid_data::spec::{Normalisation, Size};
-use reid_data::views::{Crop, ViewPlan, ViewSpec};
+use reid_data::views::{ViewPlan, ViewSpec};
 
 use crate::error::Result;
 use crate::math::distance::normalize_rows;
 use crate::math::ranking::{Labels, QueryScore, Ranking, Samples, rank};
 use crate::metric::MetricKey;
-use crate::spec::EvaluationSpec;
+use crate::spec::{EvaluationFeature, EvaluationSpec, Pooling, ProtocolSpec};
 use crate::task::{Embed, Evaluated, Features, Services};
 
 /// Raised whenever the numbers that evaluation gives change.
@@ -40,10 +40,19 @@ pub struct Scores {
 }
 
 /// What is compared, in words; recorded with every result.
-pub fn description(spec: &EvaluationSpec) -> String {
-    let feature = match spec.feature {
-        crate::spec::EvaluationFeature::BeforeNeck => "class token before the neck",
-        crate::spec::EvaluationFeature::AfterNeck => "class token after the neck",
+pub fn description(protocol: &ProtocolSpec) -> String {
+    let neck = |spec: &EvaluationSpec| match spec.feature {
+        EvaluationFeature::BeforeNeck => "before the neck",
+        EvaluationFeature::AfterNeck => "after the neck",
+    };
+    let feature = match protocol {
+        ProtocolSpec::Supervised(spec) => format!("class token {}", neck(&spec.evaluation)),
+        ProtocolSpec::Frozen(spec) => match (spec.linear_probe(), spec.pooling) {
+            (Some(_), pooling) => format!("linear probe of the {} {}", pooling.describe(), neck(&spec.evaluation)),
+            // The supervised protocol's feature, and compared with it.
+            (None, Pooling::Cls) => "class token before the neck".to_owned(),
+            (None, pooling) => pooling.describe().to_owned(),
+        },
     };
     format!("{feature}, L2-normalized, squared Euclidean; same identity and camera removed; AP by steps")
 }
@@ -51,7 +60,7 @@ pub fn description(spec: &EvaluationSpec) -> String {
 /// Views of evaluated pictures: the whole picture, resized.
 pub fn views(spec: &EvaluationSpec, backbone: &VitSpec, normalisation: Normalisation) -> ViewPlan {
     let size = Size(backbone.image[0], backbone.image[1]);
-    let view = ViewSpec { size, crop: Crop::Full, filter: spec.filter, flip: 0.0, normalisation, erasing: None };
+    let view = ViewSpec { filter: spec.filter, ..ViewSpec::whole(size, normalisation) };
     ViewPlan { views: vec![view], shared_flip: 0.0 }
 }
 

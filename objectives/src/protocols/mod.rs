@@ -1,6 +1,7 @@
 //! Downstream protocols: what is trained, and what is evaluated.
 
 pub mod evaluation;
+pub mod frozen;
 pub mod losses;
 pub mod model;
 pub mod neck;

@@ -7,16 +7,19 @@ use candle_core::{Device, Tensor};
 use reid_backbones::spec::VitSpec;
 use reid_backbones::{Compute, Encoder, Input, ParamStore, Vit, weights};
 
+use super::frozen::spec::Pooling;
+use super::frozen::{Projection, pool};
 use super::neck::RunningStats;
 use crate::error::{Result, TaskError};
 use crate::random::init_source;
 use crate::spec::EvaluationFeature;
 use crate::task::Embed;
 
-/// An encoder whose feature is the class token after the final norm.
+/// An encoder whose feature is the class token after the final norm, unless another pooling is asked for.
 pub struct EncoderModel {
     vit: Vit,
     store: ParamStore,
+    pooling: Pooling,
 }
 
 impl EncoderModel {
@@ -28,7 +31,7 @@ impl EncoderModel {
         let mut store = ParamStore::new(device);
         // The prefix is part of the initialisation's key; objectives use the same.
         let vit = Vit::build(spec, super::ENCODER, &mut store, &init_source(seed))?;
-        Ok(Self { vit, store })
+        Ok(Self { vit, store, pooling: Pooling::default() })
     }
 
     /// Weights with timm's names.
@@ -54,8 +57,32 @@ impl EncoderModel {
     /// The same model, its passes computed in another way.
     #[must_use]
     pub fn with_compute(mut self, compute: Compute) -> Self {
-        self.store.set_compute(compute);
+        self.set_compute(compute);
         self
+    }
+
+    /// How its passes are computed.
+    pub fn set_compute(&mut self, compute: Compute) {
+        self.store.set_compute(compute);
+    }
+
+    /// The same model with another feature.
+    #[must_use]
+    pub fn with_pooling(self, pooling: Pooling) -> Self {
+        Self { pooling, ..self }
+    }
+
+    /// Width of its feature.
+    pub fn width(&self) -> usize {
+        self.pooling.width(self.vit.dims().width)
+    }
+
+    /// Its weights by name, behind [`super::ENCODER`].
+    ///
+    /// # Errors
+    /// If candle refuses.
+    pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>> {
+        Ok(self.store.tensors()?)
     }
 
     /// Structure and parameters.
@@ -66,7 +93,7 @@ impl EncoderModel {
 
 impl Embed for EncoderModel {
     fn embed(&self, images: &Tensor) -> Result<Tensor> {
-        ClassToken { vit: &self.vit, store: &self.store }.embed(images)
+        pool(&self.vit.forward(&self.store.frozen(), images, &Input::default())?, self.pooling)
     }
 }
 
@@ -84,16 +111,17 @@ impl Embed for ClassToken<'_> {
     }
 }
 
-/// A trained protocol's model: encoder and BNNeck.
+/// A trained protocol's model: encoder, a probe's embedding if there is one, and BNNeck.
 pub struct NeckModel {
     encoder: EncoderModel,
+    projection: Option<Projection>,
     weight: Tensor,
     stats: RunningStats,
     feature: EvaluationFeature,
 }
 
 impl NeckModel {
-    /// From a protocol's product.
+    /// From a protocol's product; a probe's holds an embedding.
     ///
     /// # Errors
     /// If something is missing or does not fit.
@@ -112,8 +140,13 @@ impl NeckModel {
             Ok(found.to_device(device)?)
         };
         let [mean, variance] = RunningStats::NAMES.map(|name| get(&format!("{}{name}", super::NECK)));
+        let projection = match Projection::NAMES {
+            [weight, ..] if !product.contains_key(weight) => None,
+            [weight, mean, std] => Some(Projection { weight: get(weight)?, mean: get(mean)?, std: get(std)? }),
+        };
         Ok(Self {
             encoder: EncoderModel::with_weights(spec, &encoder, path, device)?,
+            projection,
             weight: get(&format!("{}weight", super::NECK))?,
             stats: RunningStats::from_tensors(mean?, variance?)?,
             feature,
@@ -127,11 +160,21 @@ impl NeckModel {
     pub fn with_compute(self, compute: Compute) -> Self {
         Self { encoder: self.encoder.with_compute(compute), ..self }
     }
+
+    /// As [`EncoderModel::with_pooling`].
+    #[must_use]
+    pub fn with_pooling(self, pooling: Pooling) -> Self {
+        Self { encoder: self.encoder.with_pooling(pooling), ..self }
+    }
 }
 
 impl Embed for NeckModel {
     fn embed(&self, images: &Tensor) -> Result<Tensor> {
         let feature = self.encoder.embed(images)?;
+        let feature = match &self.projection {
+            Some(projection) => projection.apply(&feature)?,
+            None => feature,
+        };
         match self.feature {
             EvaluationFeature::BeforeNeck => Ok(feature),
             EvaluationFeature::AfterNeck => Ok(self.stats.normalize(&feature, &self.weight)?),

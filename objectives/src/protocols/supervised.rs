@@ -10,8 +10,8 @@ use reid_backbones::spec::VitSpec;
 use reid_backbones::{Compute, Encoder, Input, ParamStore, Vit, ops};
 use reid_data::dataset::Split;
 use reid_data::plan::EpochPlan;
-use reid_data::sampler::{self, PkSettings};
-use reid_data::spec::Size;
+use reid_data::sampler::{self, Labels, PkSettings};
+use reid_data::spec::{PhotometricSpec, Size};
 use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec};
 
 use super::evaluation;
@@ -29,7 +29,7 @@ use crate::task::{Clock, Embed, Evaluated, Services, State, StepOutput, Task};
 /// Raised whenever the numbers that this protocol gives change.
 pub const ALGORITHM_VERSION: u32 = 1;
 /// Standard deviation of the classifier's initial weights (TransReID).
-const CLASSIFIER_STD: f64 = 0.001;
+pub(super) const CLASSIFIER_STD: f64 = 0.001;
 
 /// The protocol's training.
 pub struct Supervised {
@@ -88,6 +88,7 @@ impl Task for Supervised {
             crop: Crop::PadCrop { pad: augment.pad },
             filter: augment.filter,
             flip: augment.flip,
+            photometric: PhotometricSpec::default(),
             normalisation: augment.normalisation,
             erasing: (augment.erasing.probability > 0.0).then_some(augment.erasing),
         };
@@ -100,9 +101,9 @@ impl Task for Supervised {
     }
 
     fn begin_epoch(&mut self, epoch: usize, seed: u64, services: &dyn Services) -> Result<EpochPlan> {
-        let records = services.records(Split::Train);
+        let labels = Labels::of(services.records(Split::Train), self.spec.labels).of_records;
         let settings = PkSettings { identities: self.spec.identities_per_batch, images: self.images_per_identity() };
-        Ok(sampler::pk(records, settings, seed, epoch as u32)?)
+        Ok(sampler::pk_labels(&labels, settings, seed, epoch as u32)?)
     }
 
     fn step(&self, batch: &ViewBatch, clock: Clock) -> Result<StepOutput> {
@@ -110,7 +111,7 @@ impl Task for Supervised {
         let labels = Tensor::from_slice(&batch.labels, batch.len(), &self.device)?; // [b]
         let params = self.store.training();
         let depth = self.vit.dims().depth;
-        let drops = drop_paths(self.backbone.drop_path, depth, clock.seed, clock.epoch, &batch.draws);
+        let drops = drop_paths(self.backbone.drop_path, depth, clock.seed, clock.epoch, &batch.draws, 0..1);
         let input = Input { drop_path: drops.as_deref(), batch_statistics: true, ..Input::default() };
         let tokens = self.vit.forward(&params, &images, &input)?;
         let feature = tokens.class()?; // [b, d]

@@ -8,10 +8,10 @@ mod parquet;
 mod terminal;
 
 use crate::Result;
-use crate::format::{Signs, cell};
+use crate::format::{Signs, amount, cell};
 use crate::row::Scalar;
 use crate::schema::Unit;
-use crate::table::{Format, Table, TableColumn, TableOptions};
+use crate::table::{CellForm, Format, Table, TableColumn, TableOptions};
 
 /// A format.
 trait Exporter {
@@ -58,7 +58,7 @@ fn heading(column: &TableColumn, all: &[TableColumn]) -> String {
     let unit = match column.unit {
         Unit::Fraction => " %",
         Unit::Bytes => " MiB",
-        Unit::Seconds | Unit::Plain | Unit::Count => "",
+        Unit::Seconds | Unit::Plain | Unit::Count | Unit::Flops => "",
     };
     let Some((field, value)) = &column.over else { return clean(&format!("{}{unit}", column.title)) };
     let value = value.as_ref().map_or("—".to_owned(), Scalar::to_string);
@@ -79,11 +79,13 @@ fn body(table: &Table, signs: Signs) -> Vec<(Vec<String>, Vec<Cell>)> {
             first.push(' ');
             first.push_str(signs.dagger);
         }
-        let cells = row
-            .cells
-            .iter()
-            .zip(&table.columns)
-            .map(|(summary, column)| Cell { text: cell(summary, column.unit, signs), best: is_best(column, at) });
+        let cells = row.cells.iter().zip(&table.columns).map(|(summary, column)| {
+            let text = match column.form {
+                CellForm::Statistic => cell(summary, column.unit, signs),
+                CellForm::Amount => amount(summary, signs),
+            };
+            Cell { text, best: is_best(column, at) }
+        });
         (fields, cells.collect())
     };
     table.rows.iter().enumerate().map(row).collect()

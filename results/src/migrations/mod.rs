@@ -4,6 +4,8 @@
 //! it is entered in [`MIGRATIONS`] and stays for ever, since results outlive programs. A column that was merely
 //! added needs no step: the reader fills missing columns with null.
 
+mod v1_to_v2;
+
 use polars::frame::DataFrame;
 
 use crate::Result;
@@ -17,8 +19,8 @@ pub struct Migration {
     pub apply: fn(Part, DataFrame) -> Result<DataFrame>,
 }
 
-/// All steps, ascending and without a gap up to the present version. Empty: version 1 is the first.
-pub const MIGRATIONS: &[Migration] = &[];
+/// All steps, ascending and without a gap up to the present version.
+pub const MIGRATIONS: &[Migration] = &[Migration { from: 1, apply: v1_to_v2::apply }];
 
 /// Brings `frame` from version `from` to the present one.
 pub(crate) fn upgrade(part: Part, from: i64, frame: DataFrame) -> Result<DataFrame> {

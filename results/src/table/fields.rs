@@ -6,7 +6,7 @@ use polars::prelude::DataFrame;
 
 use super::{Field, TableOptions};
 use crate::row::Scalar;
-use crate::schema::{CFG, Kind, RUN_COLUMNS};
+use crate::schema::{CFG, Kind, RUN_COLUMNS, TUNED, is_setting};
 use crate::{Result, ResultsError, decode};
 
 /// Fields of the rows, and the one spread over columns.
@@ -14,7 +14,7 @@ pub(super) fn resolve(runs: &DataFrame, options: &TableOptions) -> Result<(Vec<F
     let over = options.cols.as_ref().map(|name| find(runs, name)).transpose()?;
     let mut rows = match &options.rows {
         Some(names) => names.iter().map(|name| find(runs, name)).collect::<Result<Vec<_>>>()?,
-        None => default_rows(runs),
+        None => default_rows(runs, options),
     };
     let mut seen = BTreeSet::new();
     rows.retain(|column| over.as_ref() != Some(column) && seen.insert(column.clone()));
@@ -25,13 +25,13 @@ pub(super) fn resolve(runs: &DataFrame, options: &TableOptions) -> Result<(Vec<F
 }
 
 /// Experiment when there are several, label, and every swept field that varies, less those that the label tells.
-fn default_rows(runs: &DataFrame) -> Vec<String> {
+fn default_rows(runs: &DataFrame, options: &TableOptions) -> Vec<String> {
     let mut rows = Vec::new();
     if varies(runs, "experiment") {
         rows.push("experiment".to_owned());
     }
     rows.push("label".to_owned());
-    let swept = decode::names(runs).into_iter().filter(|name| name.starts_with(CFG) && varies(runs, name));
+    let swept = decode::names(runs).into_iter().filter(|name| options.tells_apart(name) && varies(runs, name));
     rows.extend(swept.filter(|name| !is_told_by_label(runs, name)).map(str::to_owned));
     rows
 }
@@ -56,7 +56,7 @@ fn varies(runs: &DataFrame, column: &str) -> bool {
 /// Column of the field that a user names: a column, a dotted path, or the end of one path only.
 fn find(runs: &DataFrame, name: &str) -> Result<String> {
     let fixed = RUN_COLUMNS.iter().filter(|def| matches!(def.kind, Kind::Text | Kind::Int | Kind::Bool));
-    let swept = decode::names(runs).into_iter().filter(|column| column.starts_with(CFG));
+    let swept = decode::names(runs).into_iter().filter(|column| is_setting(column));
     let columns: Vec<&str> = fixed.map(|def| def.name).chain(swept).collect();
     let exact = columns.iter().find(|column| **column == name || path_of(column) == name);
     let ends: Vec<&&str> = columns.iter().filter(|column| column.ends_with(&format!(".{name}"))).collect();
@@ -72,9 +72,9 @@ fn find(runs: &DataFrame, name: &str) -> Result<String> {
     }
 }
 
-/// Dotted path of a swept field's column, or the column itself.
+/// Dotted path of a swept or tuned field's column, or the column itself.
 pub(super) fn path_of(column: &str) -> &str {
-    column.strip_prefix(CFG).unwrap_or(column)
+    column.strip_prefix(CFG).or_else(|| column.strip_prefix(TUNED)).unwrap_or(column)
 }
 
 /// The field with its shortest name: the fewest last segments of its path that end no other field's path.

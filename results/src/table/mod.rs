@@ -1,5 +1,6 @@
 //! Tables as plain data: which rows and columns, what stands in the cells, and what must be said below.
 
+mod costs;
 mod fields;
 mod notes;
 mod options;
@@ -12,11 +13,11 @@ use polars::prelude::{Column, DataFrame, DataType};
 use crate::aggregate::{Group, Summary, aggregate};
 use crate::reader::Frames;
 use crate::row::Scalar;
-use crate::schema::{self, CFG, Direction, METRIC, Unit};
+use crate::schema::{self, Direction, METRIC, Unit};
 use crate::significance::{self, Verdict};
 use crate::{Result, ResultsError, decode};
 
-pub use options::{ChooseOn, Format, TableOptions};
+pub use options::{ChooseOn, Costs, Format, TableOptions};
 
 /// Metric by which a sweep's best row is picked.
 const CHOICE_METRIC: &str = "map";
@@ -43,10 +44,21 @@ pub struct TableColumn {
     pub unit: Unit,
     /// Which way is better.
     pub direction: Direction,
+    /// How its cells are shown to people.
+    pub form: CellForm,
     /// Field value that the column stands for, when a field is spread over columns.
     pub over: Option<(Field, Option<Scalar>)>,
     /// Ranking of the rows; `None` when nothing can be ranked.
     pub verdict: Option<Verdict>,
+}
+
+/// How cells are shown to people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CellForm {
+    /// Mean, deviation and counts.
+    Statistic,
+    /// The mean alone, in few characters.
+    Amount,
 }
 
 /// A row.
@@ -101,6 +113,7 @@ pub fn tabulate(frames: &Frames, options: &TableOptions) -> Result<Table> {
     let protocols = select::check_protocols(&runs, &shown)?;
 
     let mut columns = metric_columns(&runs, options)?;
+    columns.extend(costs::columns(&runs, options.costs, &columns));
     let n_shown = columns.len();
     let mut metrics: Vec<String> = columns.iter().map(|column| column.column.clone()).collect();
     metrics.extend(["validation", "test"].map(|split| format!("{METRIC}{split}.{CHOICE_METRIC}")));
@@ -111,7 +124,7 @@ pub fn tabulate(frames: &Frames, options: &TableOptions) -> Result<Table> {
         }
     }
     add_missing(&mut runs, &unique)?;
-    let keys = identity(&runs, &shown);
+    let keys = identity(&runs, &shown, options);
     let mut groups = aggregate(&runs, &keys, &unique)?;
     for group in &mut groups {
         // Back to one summary per asked metric, then the two of the choice.
@@ -135,10 +148,9 @@ pub fn tabulate(frames: &Frames, options: &TableOptions) -> Result<Table> {
 }
 
 /// Columns that tell one setting from another, and the shown fields beyond them.
-fn identity(runs: &DataFrame, shown: &[&Field]) -> Vec<String> {
+fn identity(runs: &DataFrame, shown: &[&Field], options: &TableOptions) -> Vec<String> {
     let mut keys = vec!["experiment".to_owned(), "label".to_owned()];
-    let swept = decode::names(runs).into_iter().filter(|name| name.starts_with(CFG)).map(str::to_owned);
-    keys.extend(swept);
+    keys.extend(decode::names(runs).into_iter().filter(|name| options.tells_apart(name)).map(str::to_owned));
     for field in shown {
         if !keys.contains(&field.column) {
             keys.push(field.column.clone());
@@ -163,7 +175,15 @@ fn metric_columns(runs: &DataFrame, options: &TableOptions) -> Result<Vec<TableC
             } else if let Some(def) = schema::run_column(name).filter(|def| def.unit != Unit::Plain) {
                 let title = def.name.trim_end_matches("_bytes").replace('_', " ");
                 let (unit, direction) = (def.unit, def.direction);
-                Ok(TableColumn { column: name.clone(), title, unit, direction, over: None, verdict: None })
+                Ok(TableColumn {
+                    column: name.clone(),
+                    title,
+                    unit,
+                    direction,
+                    form: CellForm::Statistic,
+                    over: None,
+                    verdict: None,
+                })
             } else {
                 let quantities = schema::RUN_COLUMNS.iter().filter(|def| def.unit != Unit::Plain).map(|def| def.name);
                 let choices: Vec<&str> = known.iter().copied().chain(quantities).collect();
@@ -183,6 +203,7 @@ fn metric_column(key: &str) -> TableColumn {
         title: if split == "test" { title.to_owned() } else { format!("{title} ({split})") },
         unit: def.map_or(Unit::Plain, |def| def.unit),
         direction: def.map_or(Direction::None, |def| def.direction),
+        form: CellForm::Statistic,
         over: None,
         verdict: None,
     }

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use polars::prelude::DataFrame;
 
-use super::{CHOICE_METRIC, ChooseOn, Field, Grid, TableColumn, TableOptions, TableRow, fields, text_at};
+use super::{CHOICE_METRIC, CellForm, ChooseOn, Field, Grid, TableColumn, TableOptions, TableRow};
+use super::{costs, fields, text_at};
 use crate::aggregate::{Group, Summary};
 use crate::decode;
 use crate::format::{self, Signs};
-use crate::schema::{Direction, Unit};
+use crate::schema::{Direction, TUNED, Unit};
 use crate::significance::{LEVEL, Verdict};
 
 /// Rows with failures that are named one by one.
@@ -36,9 +37,15 @@ impl<'a> Notes<'a> {
         }
         notes.extend(self.failures());
         notes.extend(self.commits(rows));
-        notes.extend(self.choice(rows));
+        notes.extend(self.tuned());
+        if !self.options.trials {
+            notes.extend(self.choice(rows));
+        }
         notes.extend(self.significance(columns, rows));
         notes.extend(seeds(rows));
+        if columns.iter().any(|column| column.form == CellForm::Amount) {
+            notes.push(costs::NOTE.to_owned());
+        }
         if superseded > 0 {
             notes.push(format!("{superseded} older run(s) with the same setting and seeds left out"));
         }
@@ -128,6 +135,31 @@ impl<'a> Notes<'a> {
             }
         }
         reasons
+    }
+
+    /// The settings that trials on validation have chosen, row by row.
+    fn tuned(&self) -> Vec<String> {
+        if self.options.trials {
+            return vec![
+                "trials on validation, which settings are chosen by; their test values choose nothing".to_owned(),
+            ];
+        }
+        let mut notes: Vec<String> = Vec::new();
+        let fields: Vec<&str> = decode::names(self.runs).into_iter().filter(|name| name.starts_with(TUNED)).collect();
+        for (row, _, group) in self.cells() {
+            let chosen = |field: &&str| {
+                let values = group.rows.iter().filter_map(|&run| decode::scalar(self.runs, field, run));
+                let values: BTreeSet<String> = values.map(|value| value.to_string()).collect();
+                let values = values.into_iter().collect::<Vec<_>>().join(" or ");
+                (!values.is_empty()).then(|| format!("{}={values}", fields::path_of(field)))
+            };
+            let chosen: Vec<String> = fields.iter().filter_map(chosen).collect();
+            if !chosen.is_empty() {
+                notes.push(format!("tuned on validation: {}: {}", self.label(row), chosen.join(", ")));
+            }
+        }
+        notes.dedup();
+        notes
     }
 
     /// Which row validation picks, or that the table tempts to pick on test.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::ResultsError;
+use crate::schema::{CFG, TUNED};
 
 /// Output format of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +69,18 @@ pub enum ChooseOn {
     Test,
 }
 
+/// Whether a table shows what its pre-trainings have cost: pictures, tokens, operations and seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Costs {
+    /// Only what is asked for by name.
+    #[default]
+    Never,
+    /// If pre-trainings of different cost stand beside each other.
+    WhereTheyDiffer,
+    /// In any case.
+    Always,
+}
+
 /// What a table shows and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableOptions {
@@ -79,6 +92,10 @@ pub struct TableOptions {
     pub metrics: Vec<String>,
     /// Split of metrics without one: `test`, `validation` or `occluded`.
     pub split: String,
+    /// Whether columns of what the pre-trainings have cost follow the metrics.
+    pub costs: Costs,
+    /// The trials that settings were chosen by, instead of the runs that stand for a setting.
+    pub trials: bool,
     /// Fields that name the rows; by default the label and all swept fields that vary and that it does not tell.
     pub rows: Option<Vec<String>>,
     /// Field whose values are spread over columns.
@@ -104,6 +121,8 @@ impl Default for TableOptions {
             runs: None,
             metrics: ["map", "rank1"].map(str::to_owned).to_vec(),
             split: "test".to_owned(),
+            costs: Costs::Never,
+            trials: false,
             rows: None,
             cols: None,
             format: Format::Terminal,
@@ -113,5 +132,13 @@ impl Default for TableOptions {
             choose_on: ChooseOn::Validation,
             command: None,
         }
+    }
+}
+
+impl TableOptions {
+    /// Whether a column of `runs` tells one setting from another. What was chosen by trials does not, where the
+    /// choice itself is what a row stands for.
+    pub(super) fn tells_apart(&self, column: &str) -> bool {
+        column.starts_with(CFG) || (self.trials && column.starts_with(TUNED))
     }
 }

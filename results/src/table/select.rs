@@ -23,7 +23,8 @@ pub(super) fn select(runs: &DataFrame, options: &TableOptions) -> Result<Selecti
             options.experiment.as_ref().is_none_or(|name| text_at(runs, "experiment", row).as_ref() == Some(name));
         let listed =
             || text_at(runs, "run_id", row).is_some_and(|id| options.runs.as_ref().is_none_or(|ids| ids.contains(&id)));
-        experiment && listed()
+        let is_trial = decode::flag(runs, "trial", row) == Some(true);
+        experiment && is_trial == options.trials && listed()
     };
     let kept = keep(runs, &(0..runs.height()).map(wanted).collect::<Vec<_>>())?;
     if kept.height() == 0 {
@@ -37,7 +38,7 @@ pub(super) fn select(runs: &DataFrame, options: &TableOptions) -> Result<Selecti
         };
         return Err(ResultsError::NoRuns { reason });
     }
-    let newest = newest_rows(&kept);
+    let newest = newest_rows(&kept, options);
     let runs = keep(&kept, &newest)?;
     Ok(Selection { superseded: kept.height() - runs.height(), runs })
 }
@@ -50,8 +51,8 @@ fn keep(runs: &DataFrame, mask: &[bool]) -> Result<DataFrame> {
 ///
 /// Such rows differ in their run id only: the same setting computed by another version. Averaging them would pass
 /// repetitions off as seeds.
-fn newest_rows(runs: &DataFrame) -> Vec<bool> {
-    let swept: Vec<&str> = decode::names(runs).into_iter().filter(|name| name.starts_with(CFG)).collect();
+fn newest_rows(runs: &DataFrame, options: &TableOptions) -> Vec<bool> {
+    let swept: Vec<&str> = decode::names(runs).into_iter().filter(|name| options.tells_apart(name)).collect();
     let names: Vec<&str> =
         ["experiment", "label", "seed_pretrain", "seed_downstream"].into_iter().chain(swept).collect();
     let mut newest: BTreeMap<String, (i64, usize)> = BTreeMap::new();
@@ -71,14 +72,32 @@ fn newest_rows(runs: &DataFrame) -> Vec<bool> {
 }
 
 /// Number of evaluation protocols among the runs; more than one only if a shown field keeps them apart.
+///
+/// Where an experiment sweeps what of a model is ranked, such as the pooling, that is the question it asks: its
+/// runs are of one protocol.
 pub(super) fn check_protocols(runs: &DataFrame, shown: &[&Field]) -> Result<usize> {
     let protocols: BTreeSet<String> = (0..runs.height()).filter_map(|row| text_at(runs, "protocol", row)).collect();
     let apart = shown.iter().any(|field| field.column == "protocol");
     let mut names = protocols.iter();
     match (names.next(), names.next()) {
+        (Some(_), Some(_)) if is_swept(runs) => Ok(1),
         (Some(first), Some(second)) if !apart => {
             Err(ResultsError::MixedProtocols { first: first.clone(), second: second.clone() })
         }
         _ => Ok(protocols.len()),
     }
+}
+
+/// Whether all runs are of one experiment whose swept fields below `protocol` tell the evaluation protocols apart.
+fn is_swept(runs: &DataFrame) -> bool {
+    let path = format!("{CFG}protocol");
+    let swept: Vec<&str> = decode::names(runs).into_iter().filter(|name| name.starts_with(&path)).collect();
+    let mut told: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let experiment = text_at(runs, "experiment", 0);
+    (0..runs.height()).all(|row| {
+        let key: Vec<_> = swept.iter().map(|name| decode::scalar(runs, name, row)).collect();
+        let protocol = text_at(runs, "protocol", row);
+        let known = told.entry(format!("{key:?}")).or_insert_with(|| protocol.clone());
+        *known == protocol && text_at(runs, "experiment", row) == experiment
+    })
 }

@@ -23,12 +23,14 @@ pub(super) fn synth(args: &SynthArgs) -> Result<(), RunError> {
     }
     let common = Common { out: None, machine: args.machine.clone() };
     let setup = Setup::new(&common)?;
-    let mut swept = false;
+    let mut parts: Vec<&'static str> = Vec::new();
     let spec = match &args.spec {
         None => SyntheticSpec::default(),
         Some(path) => {
             let experiment = setup.load(path, &args.overrides, args.machine.color)?;
-            swept = !experiment.swept.is_empty();
+            // There is nothing to take away from a spec that sweeps or tunes nothing.
+            parts.extend((!experiment.swept.is_empty()).then_some("~sweep"));
+            parts.extend(experiment.tuning.is_some().then_some("~tune"));
             match experiment.runs.first().map(|run| run.spec.data.clone()) {
                 Some(DataSpec::Synthetic(spec)) => spec,
                 _ => return Err(RunError::Usage(format!("the spec's data are not built in: {}", path.display()))),
@@ -47,7 +49,7 @@ pub(super) fn synth(args: &SynthArgs) -> Result<(), RunError> {
     if args.audit {
         let mut violated = show(&audit(&spec, setup.settings.threads)?)?;
         if let Some(path) = &args.spec {
-            violated += show(&trained(args, &common, path, swept)?)?;
+            violated += show(&trained(args, &common, path, &parts)?)?;
         }
         if violated > 0 {
             return Err(RunError::Audit(violated));
@@ -117,14 +119,13 @@ fn map_of(
     Ok(rank(query, gallery, width, 1).map_err(|e| RunError::Unexpected(e.to_string()))?.map)
 }
 
-/// `untrained` and `none` at the spec's own budget: there must be room both ways.
-fn trained(args: &SynthArgs, common: &Common, path: &Path, swept: bool) -> Result<Vec<Finding>, RunError> {
+/// `untrained` and `none` at the spec's own budget, less these parts of it: there must be room both ways.
+fn trained(args: &SynthArgs, common: &Common, path: &Path, parts: &[&str]) -> Result<Vec<Finding>, RunError> {
     let with = |extra: &[&str]| -> Vec<String> {
-        // There is nothing to take away from a spec that sweeps nothing.
-        let removed = swept.then_some("~sweep").into_iter().chain(["seeds=[0]", "pretrain.objective=none"]);
+        let removed = parts.iter().copied().chain(["seeds=[0]", "pretrain.objective=none"]);
         args.overrides.iter().cloned().chain(removed.chain(extra.iter().copied()).map(str::to_owned)).collect()
     };
-    let untrained = measure(path, &with(&["protocol=direct"]), common)?;
+    let untrained = measure(path, &with(&["protocol=frozen"]), common)?;
     let none = measure(path, &with(&[]), common)?;
     let rule = Some(("between 25 and 65", (0.25..=0.65).contains(&none)));
     Ok(vec![

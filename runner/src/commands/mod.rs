@@ -6,7 +6,9 @@ mod export;
 mod plan;
 mod run;
 mod table;
+mod tune;
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,8 +17,9 @@ use reid_backbones::InstructionSet;
 use reid_experiments::settings::{Settings, settings};
 use reid_experiments::{Experiment, Issues};
 
+use crate::calibration::splits;
 use crate::cli::{Cli, Command, Common, DataCommand};
-use crate::engine::Datasets;
+use crate::engine::{Datasets, Plan, StageKind};
 use crate::exit::RunError;
 use crate::progress::{Color, Mode, Options, Progress};
 
@@ -69,6 +72,24 @@ impl Setup {
             self.progress.line(warning.render(use_color(color, std::io::stderr().is_terminal())));
         }
         Ok(experiment)
+    }
+
+    /// Warns of settings that cannot work at the length of a run, where that takes the size of its data.
+    fn warn_of_lengths(&self, experiment: &Experiment, plan: &Plan, color: Color) {
+        let mut said = BTreeSet::new();
+        for run in &plan.runs {
+            let stages = run.stages.iter().map(|&index| &plan.stages[index]);
+            for stage in stages.filter(|stage| stage.kind == StageKind::Pretrain) {
+                let pool = splits(stage).iter().flat_map(|&split| stage.data.dataset.split(split));
+                let pool = pool.filter(|record| record.usable).count();
+                for warning in experiment.length_warnings(&run.run, pool).0 {
+                    let text = warning.render(use_color(color, std::io::stderr().is_terminal()));
+                    if said.insert(text.clone()) {
+                        self.progress.line(text);
+                    }
+                }
+            }
+        }
     }
 
     /// The experiment's data sets, none opened yet; relative roots start at the spec's folder.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reid_data::dataset::Split;
+use reid_experiments::Experiment;
 
 use super::run::listen;
+use super::tune::{Chosen, Trials};
 use super::{Setup, count, print, user_folder};
 use crate::calibration::{Calibration, Estimate, splits};
 use crate::cli::PlanArgs;
-use crate::engine::{Machine, OpenData, Plan, StageDef, StageKind, calibrate};
+use crate::engine::{Datasets, Machine, OpenData, Plan, StageDef, StageKind, calibrate};
 use crate::exit::RunError;
 use crate::progress::short_duration;
 use crate::store::Store;
@@ -21,19 +23,57 @@ pub(super) fn plan(args: &PlanArgs) -> Result<(), RunError> {
     let machine = Machine::open(&setup.settings)?;
     let experiment = setup.load(&args.spec.spec, &args.spec.overrides, args.spec.common.machine.color)?;
     let mut datasets = setup.datasets(&experiment);
-    let plan = Plan::new(&experiment, &mut datasets)?;
     let store = Store::open_existing(&setup.settings.out)?;
+    let phases = phases(&experiment, &mut datasets, store.as_ref())?;
     let mut calibration = Calibration::load(&user_folder("XDG_STATE_HOME", ".local/state"));
-    for line in datasets.describe().into_iter().chain(plan.imports.describe()) {
+    let imports: BTreeSet<String> = phases.iter().flat_map(|phase| phase.plan.imports.describe()).collect();
+    for line in datasets.describe().into_iter().chain(imports) {
         setup.progress.line(line);
     }
-    let states = states(&plan, store.as_ref())?;
-    if args.calibrate {
-        let interrupt = listen()?;
-        let left = plan.stages.iter().zip(&states).filter(|(_, state)| **state != State::Done).map(|(stage, _)| stage);
-        calibrate(&plan, left, &machine, &mut calibration, (&setup.progress, &interrupt))?;
+    let interrupt = if args.calibrate { Some(listen()?) } else { None };
+    for Phase { title, plan } in &phases {
+        setup.warn_of_lengths(&experiment, plan, args.spec.common.machine.color);
+        let states = states(plan, store.as_ref())?;
+        for line in store.iter().map(|store| again(plan, store)).collect::<Result<Vec<_>, _>>()?.concat() {
+            setup.progress.line(line);
+        }
+        if let Some(interrupt) = &interrupt {
+            let left = plan.stages.iter().zip(&states).filter(|(_, state)| **state != State::Done);
+            calibrate(plan, left.map(|(stage, _)| stage), &machine, &mut calibration, (&setup.progress, interrupt))?;
+        }
+        print(title.as_bytes())?;
+        print(describe(plan, &states, &calibration, &machine, args.stages).as_bytes())?;
     }
-    print(describe(&plan, &states, &calibration, &machine, args.stages).as_bytes())
+    Ok(())
+}
+
+/// A plan, and what stands above it.
+pub(super) struct Phase {
+    pub(super) title: String,
+    pub(super) plan: Plan,
+}
+
+/// The runs of an experiment, after its trials if it has any.
+pub(super) fn phases(
+    experiment: &Experiment,
+    datasets: &mut Datasets,
+    store: Option<&Store>,
+) -> Result<Vec<Phase>, RunError> {
+    let (Some(tuning), Some(trials)) = (&experiment.tuning, Trials::plan(experiment, datasets)?) else {
+        return Ok(vec![Phase { title: String::new(), plan: Plan::new(experiment, datasets)? }]);
+    };
+    let Chosen { experiment: chosen, undecided } = trials.choose(store)?;
+    let by = tuning.by.name();
+    let (title, chosen) = if undecided.is_empty() {
+        (format!("then, with what validation {by} has chosen:\n"), chosen)
+    } else {
+        // Which of them is chosen changes keys, not costs.
+        let first = vec![Some(0); tuning.points.len()];
+        let title = format!("then, with what validation {by} chooses (here the first of each grid stands for it):\n");
+        (title, experiment.with_choice(&first))
+    };
+    let runs = Plan::new(&chosen, datasets)?;
+    Ok(vec![Phase { title: trials.describe(), plan: trials.plan }, Phase { title, plan: runs }])
 }
 
 /// State of a stage in the store.
@@ -58,12 +98,27 @@ impl State {
 pub(super) fn states(plan: &Plan, store: Option<&Store>) -> Result<Vec<State>, RunError> {
     let state = |stage: &StageDef| {
         Ok(match store {
-            Some(store) if store.stage(&stage.key)?.is_some() => State::Done,
+            Some(store) if is_done(store, stage)? => State::Done,
             Some(store) if store.is_begun(&stage.key) => State::Begun,
             _ => State::Todo,
         })
     };
     plan.stages.iter().map(state).collect()
+}
+
+/// Whether a stage is there with all that runs take from it.
+fn is_done(store: &Store, stage: &StageDef) -> Result<bool, RunError> {
+    Ok(store.stage(&stage.key)?.is_some_and(|dir| dir.has(&stage.snapshots.files())))
+}
+
+/// Why finished stages are computed again, one line each.
+pub(super) fn again(plan: &Plan, store: &Store) -> Result<Vec<String>, RunError> {
+    let mut lines = Vec::new();
+    for stage in &plan.stages {
+        let lacking = store.stage(&stage.key)?.and_then(|dir| stage.snapshots.lacking(&dir));
+        lines.extend(lacking.map(|lacking| format!("{}: to do again, since {lacking}", stage.label)));
+    }
+    Ok(lines)
 }
 
 /// The plan in words: a line per kind of stage, the cost, and if asked a line per stage.

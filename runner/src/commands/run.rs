@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use reid_backbones::spec::Precision;
 
 use super::table::{RunTable, print_table};
-use super::{Setup, count, plan::describe, plan::states, print, user_folder};
+use super::tune::{self, Chosen, Trials};
+use super::{Setup, count, plan::Phase, plan::again, plan::describe, plan::phases, plan::states, print, user_folder};
 use crate::calibration::Calibration;
 use crate::cli::{Common, RerunOn, RunArgs};
 use crate::engine::{Datasets, Engine, Machine, Plan, RunPlan, Summary};
@@ -28,10 +29,14 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     let calibration = Calibration::load(&user_folder("XDG_STATE_HOME", ".local/state"));
     let mut datasets = setup.datasets(&experiment);
     if args.dry_run {
-        let plan = Plan::new(&experiment, &mut datasets)?;
         let store = Store::open_existing(&setup.settings.out)?;
-        let (states, machine) = (states(&plan, store.as_ref())?, Machine::open(&setup.settings)?);
-        return print(describe(&plan, &states, &calibration, &machine, true).as_bytes());
+        let machine = Machine::open(&setup.settings)?;
+        for Phase { title, plan } in phases(&experiment, &mut datasets, store.as_ref())? {
+            setup.warn_of_lengths(&experiment, &plan, args.common.machine.color);
+            let described = describe(&plan, &states(&plan, store.as_ref())?, &calibration, &machine, true);
+            print(format!("{title}{described}").as_bytes())?;
+        }
+        return Ok(());
     }
     let mut engine = Engine {
         rerun_on_code: args.rerun_on == Some(RerunOn::Code),
@@ -41,10 +46,32 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     if args.require_clean {
         require_clean(engine.source.state.as_ref())?;
     }
+    let trials = Trials::plan(&experiment, &mut datasets)?;
+    let (mut summary, mut experiment) = (Summary::default(), experiment);
+    if let Some(trials) = &trials {
+        setup.progress.line(trials.describe().trim_end());
+        show_plan(&setup, &datasets, &trials.plan, &engine, &calibration)?;
+        setup.warn_of_lengths(&experiment, &trials.plan, args.common.machine.color);
+        engine.interrupt = listen()?;
+        summary.add(&engine.execute(&trials.plan)?);
+        if engine.fail_fast && summary.failed > 0 {
+            let Summary { failed, given_up, runs: total, .. } = summary;
+            return Err(RunError::SomeFailed { failed, given_up, total });
+        }
+        let Chosen { experiment: chosen, undecided } = trials.choose(Some(&engine.store))?;
+        for label in undecided {
+            setup.progress.warn(format_args!("{label}: no setting has a result for every seed of its trials; not run"));
+        }
+        tune::report(&setup.progress, &chosen);
+        experiment = chosen;
+    }
     let plan = Plan::new(&experiment, &mut datasets)?;
     show_plan(&setup, &datasets, &plan, &engine, &calibration)?;
-    engine.interrupt = listen()?;
-    let summary = engine.execute(&plan)?;
+    if trials.is_none() {
+        setup.warn_of_lengths(&experiment, &plan, args.common.machine.color);
+        engine.interrupt = listen()?;
+    }
+    summary.add(&engine.execute(&plan)?);
     let ids = plan.runs.iter().map(|run| run.id.clone()).collect();
     let shown = RunTable {
         experiment: &experiment,
@@ -90,6 +117,9 @@ fn show_plan(
         setup.progress.line(line);
     }
     let states = states(plan, Some(&engine.store))?;
+    for line in again(plan, &engine.store)? {
+        setup.progress.line(line);
+    }
     setup.progress.line(describe(plan, &states, calibration, &engine.machine, false).trim_end());
     let is_bf16 = |run: &RunPlan| run.run.spec.precision == Precision::Bf16;
     if engine.machine.device.is_cpu() && plan.runs.iter().any(is_bf16) {

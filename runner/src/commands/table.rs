@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal;
 
 use reid_experiments::{ChooseOn as SpecChooseOn, Experiment};
-use reid_results::{ChooseOn, Format, TableOptions, export, read, tabulate};
+use reid_results::{ChooseOn, Costs, Format, TableOptions, export, read, tabulate};
 
+use super::tune::{Chosen, Trials};
 use super::{Setup, print, use_color};
-use crate::cli::{Common, TableArgs, TableFormat};
+use crate::cli::{Common, Cost, TableArgs, TableFormat};
 use crate::engine::Plan;
 use crate::exit::RunError;
 use crate::store::Store;
@@ -26,6 +27,7 @@ pub(super) fn print_table(store: &Store, shown: &RunTable) -> Result<(), RunErro
         metrics: metrics(shown.experiment),
         choose_on: choose_on(shown.experiment),
         command: Some(shown.command.clone()),
+        costs: Costs::WhereTheyDiffer,
         ..terminal_options(shown.common)
     };
     let frames = read(&store.results())?;
@@ -41,14 +43,19 @@ pub(super) fn table(args: &TableArgs) -> Result<(), RunError> {
         )));
     };
     let mut options = TableOptions {
-        split: args.split.clone(),
+        split: args.split.clone().unwrap_or_else(|| if args.trials { "validation" } else { "test" }.to_owned()),
+        trials: args.trials,
+        costs: match args.cost {
+            Cost::Auto => Costs::WhereTheyDiffer,
+            Cost::Always => Costs::Always,
+            Cost::Never => Costs::Never,
+        },
         experiment: args.experiment.clone(),
         ..terminal_options(&args.common)
     };
     if let Some(spec) = &args.spec {
         let experiment = setup.load(spec, &args.overrides, args.common.machine.color)?;
-        let plan = Plan::new(&experiment, &mut setup.datasets(&experiment))?;
-        options.runs = Some(plan.runs.iter().map(|run| run.id.clone()).collect());
+        options.runs = Some(shown_runs(&setup, &experiment, &store, args.trials)?);
         options.metrics = metrics(&experiment);
         options.choose_on = choose_on(&experiment);
     }
@@ -70,6 +77,33 @@ pub(super) fn table(args: &TableArgs) -> Result<(), RunError> {
     };
     let frames = read(&store.results())?;
     print(&export(&tabulate(&frames, &options)?, &options)?)
+}
+
+/// Ids of an experiment's runs, or of its trials.
+fn shown_runs(
+    setup: &Setup,
+    experiment: &Experiment,
+    store: &Store,
+    trials: bool,
+) -> Result<BTreeSet<String>, RunError> {
+    let mut datasets = setup.datasets(experiment);
+    let ids = |plan: &Plan| plan.runs.iter().map(|run| run.id.clone()).collect();
+    let tried = Trials::plan(experiment, &mut datasets)?;
+    match tried {
+        None if trials => Err(RunError::NothingSelected("the spec has no trials; `tune` asks for them".to_owned())),
+        None => Ok(ids(&Plan::new(experiment, &mut datasets)?)),
+        Some(tried) if trials => Ok(ids(&tried.plan)),
+        Some(tried) => {
+            let Chosen { experiment: chosen, undecided } = tried.choose(Some(store))?;
+            if !undecided.is_empty() {
+                return Err(RunError::NothingSelected(format!(
+                    "no settings are chosen yet for {}; run the spec, or look at what there is with `--trials`",
+                    undecided.join(", ")
+                )));
+            }
+            Ok(ids(&Plan::new(&chosen, &mut datasets)?))
+        }
+    }
 }
 
 fn choose_on(experiment: &Experiment) -> ChooseOn {

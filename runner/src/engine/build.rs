@@ -6,16 +6,20 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use reid_backbones::{Compute, weights};
 use reid_data::dataset::Split;
+use reid_data::sampler::Labels;
 use reid_experiments::spec::RunSpec;
+use reid_objectives::mim_dino::MimDino;
 use reid_objectives::person_mae::PersonMae;
+use reid_objectives::protocols::evaluation;
+use reid_objectives::protocols::frozen::LinearProbe;
 use reid_objectives::protocols::model::{EncoderModel, NeckModel};
 use reid_objectives::protocols::supervised::Supervised;
 use reid_objectives::spec::{ObjectiveSpec, ProtocolSpec};
 use reid_objectives::task::{Embed, Task};
 
-use super::Plan;
-use super::plan::{StageDef, StageKind, evaluation_spec, pretrain_split};
+use super::plan::{StageDef, StageKind, evaluation_normalisation, evaluation_spec, labels, pooling, pretrain_split};
 use super::train::TrainError;
+use super::{Plan, snapshots};
 use crate::exit::RunError;
 use crate::store::StageDir;
 
@@ -52,6 +56,11 @@ impl<'a> Build<'a> {
                     let task = PersonMae::build(objective, &self.stage.vit, batch, self.stage.seed, device)?;
                     (Box::new(task), pretrain_split(&self.stage.data))
                 }
+                ObjectiveSpec::MimDino(objective) => {
+                    let batch = spec.pretrain.train.batch;
+                    let task = MimDino::build(objective, &self.stage.vit, batch, self.stage.seed, device)?;
+                    (Box::new(task), pretrain_split(&self.stage.data))
+                }
                 ObjectiveSpec::None(_) | ObjectiveSpec::Imported(_) => {
                     let text = "`none` and `imported` have no pre-training stage".to_owned();
                     return Err(RunError::Unexpected(text).into());
@@ -60,14 +69,23 @@ impl<'a> Build<'a> {
         } else {
             match &spec.protocol {
                 ProtocolSpec::Supervised(protocol) => {
-                    let identities = self.stage.data.dataset.identities(Split::Train).len();
+                    let identities = self.labels().map_or(0, |labels| labels.identities);
                     let encoder = self.encoder(input)?;
                     let task =
                         Supervised::build(protocol, &self.stage.vit, encoder, identities, self.stage.seed, device)?;
                     (Box::new(task), Split::Train)
                 }
-                ProtocolSpec::Direct(_) => {
-                    return Err(RunError::Unexpected("`direct` has no training stage".to_owned()).into());
+                ProtocolSpec::Frozen(protocol) => {
+                    let (Some(probe), Some(labels)) = (protocol.linear_probe(), self.labels()) else {
+                        let text = "a frozen encoder without a probe has no training stage";
+                        return Err(RunError::Unexpected(text.to_owned()).into());
+                    };
+                    let encoder = self.encoder(input)?.with_pooling(protocol.pooling);
+                    let views =
+                        evaluation::views(&protocol.evaluation, &self.stage.vit, evaluation_normalisation(spec));
+                    let (seed, input) = (self.stage.seed, (encoder, views));
+                    let task = LinearProbe::build(probe, &protocol.evaluation, input, labels.identities, seed, device)?;
+                    (Box::new(task), Split::Train)
                 }
             }
         };
@@ -75,12 +93,18 @@ impl<'a> Build<'a> {
         Ok((task, split))
     }
 
+    /// The labels that a protocol's training may know.
+    pub(super) fn labels(&self) -> Option<Labels> {
+        let spec = labels(&self.spec().protocol).filter(|_| self.stage.kind == StageKind::Train)?;
+        Some(Labels::of(self.stage.data.dataset.split(Split::Train), spec))
+    }
+
     /// The pre-trained or imported encoder, or the random one of the pre-training seed.
     fn encoder(&self, input: Option<&StageDir>) -> Result<EncoderModel, TrainError> {
         let seed = self.plan.runs[self.stage.run].run.seeds.pretrain;
         Ok(match (input, &self.spec().pretrain.objective) {
             (Some(dir), _) => {
-                let path = dir.artefact(ENCODER_FILE).map_err(RunError::from)?;
+                let path = dir.artefact(&snapshots::file_of(&self.spec().pretrain)).map_err(RunError::from)?;
                 EncoderModel::with_weights(&self.stage.vit, &read_weights(&path)?, &path, self.device)?
             }
             (None, ObjectiveSpec::Imported(imported)) => {
@@ -93,15 +117,17 @@ impl<'a> Build<'a> {
     /// The model that an evaluation stage asks; of random weights where there is no input.
     pub(super) fn model(&self, input: Option<&StageDir>) -> Result<Box<dyn Embed>, TrainError> {
         let protocol = &self.spec().protocol;
-        Ok(match (protocol, input) {
-            (ProtocolSpec::Supervised(_), Some(dir)) => {
+        let pooling = pooling(protocol);
+        Ok(match input {
+            // Without a training, the input is the pre-training, or there is none.
+            Some(dir) if labels(protocol).is_some() => {
                 let path = dir.artefact(MODEL_FILE).map_err(RunError::from)?;
                 let feature = evaluation_spec(protocol).feature;
                 let model =
                     NeckModel::from_product(&self.stage.vit, &read_weights(&path)?, feature, &path, self.device)?;
-                Box::new(model.with_compute(self.compute()))
+                Box::new(model.with_pooling(pooling).with_compute(self.compute()))
             }
-            _ => Box::new(self.encoder(input)?.with_compute(self.compute())),
+            input => Box::new(self.encoder(input)?.with_pooling(pooling).with_compute(self.compute())),
         })
     }
 }

@@ -67,13 +67,15 @@ impl Trial<'_> {
         let Some(spec) = &stage.train else { return self.embed(&build) };
         // What the stage would start from may not be there yet; any weights cost the same.
         let (mut task, split) = build.task(None)?;
-        Training { spec, seed: stage.seed, data: &stage.data, split, machine, interrupt }.trial(&mut *task)
+        let StageDef { steps, seed, snapshots, .. } = stage;
+        Training { spec, steps: *steps, seed: *seed, data: &stage.data, split, machine, interrupt, snapshots }
+            .trial(&mut *task)
     }
 
     fn embed(&self, build: &Build) -> Result<f64, TrainError> {
         let protocol = &build.spec().protocol;
         let settings = evaluation_spec(protocol);
-        let views = evaluation::views(settings, &self.stage.vit, evaluation_normalisation(protocol));
+        let views = evaluation::views(settings, &self.stage.vit, evaluation_normalisation(build.spec()));
         let model = build.model(None)?;
         let services = DataServices {
             data: self.stage.data.clone(),

@@ -52,6 +52,23 @@ pub(super) struct Position {
     pub(super) batch: usize,
     /// Optimizer steps done at the latest evaluation point.
     pub(super) evaluated: usize,
+    /// What the training had spent at the end of each epoch whose encoder is kept.
+    #[serde(default)]
+    pub(super) kept: BTreeMap<usize, Spent>,
+    /// A collapse that the latest step has shown, not yet told.
+    #[serde(skip)]
+    pub(super) collapse: Option<String>,
+}
+
+/// What a training has spent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Spent {
+    /// Pictures seen.
+    pub(super) images: u64,
+    /// Tokens that went through the trained encoder.
+    pub(super) tokens: u64,
+    /// Seconds of work, over all attempts.
+    pub(super) seconds: f64,
 }
 
 /// A recorded value of a step metric.
@@ -106,6 +123,22 @@ pub(super) fn write(
     Ok(())
 }
 
+/// Where the training of a checkpoint stands.
+pub(super) fn position(path: &Path) -> Result<Position, RunError> {
+    header(&std::fs::read(path).map_err(io_error("reading a checkpoint", path))?, path)
+}
+
+fn header(bytes: &[u8], path: &Path) -> Result<Position, RunError> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(path, &e.to_string()))?;
+    let header = header.metadata().as_ref().and_then(|metadata| metadata.get(HEADER));
+    let header = header.ok_or_else(|| damaged(path, "no position"))?;
+    serde_json::from_str(header).map_err(|e| damaged(path, &e.to_string()))
+}
+
+fn damaged(path: &Path, reason: &str) -> RunError {
+    RunError::Unexpected(format!("checkpoint cannot be used ({reason}); delete it and run again: {}", path.display()))
+}
+
 /// Restores a checkpoint; the optimizer and the task must be freshly built for the same stage.
 pub(super) fn read(
     path: &Path,
@@ -113,16 +146,8 @@ pub(super) fn read(
     optimizer: &mut Optimizer,
 ) -> Result<(Position, EpochPlan), RunError> {
     let bytes = std::fs::read(path).map_err(io_error("reading a checkpoint", path))?;
-    let damaged = |reason: String| {
-        RunError::Unexpected(format!(
-            "checkpoint cannot be used ({reason}); delete it and run again: {}",
-            path.display()
-        ))
-    };
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
-    let header =
-        header.metadata().as_ref().and_then(|m| m.get(HEADER)).ok_or_else(|| damaged("no position".to_owned()))?;
-    let position: Position = serde_json::from_str(header).map_err(|e| damaged(e.to_string()))?;
+    let damaged = |reason: String| damaged(path, &reason);
+    let position = header(&bytes, path)?;
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| damaged(e.to_string()))?;
     let tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();
 

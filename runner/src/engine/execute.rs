@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reid_backbones::weights;
+use reid_data::sampler::Labels;
 use reid_objectives::protocols::evaluation::{self, Scores};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,7 +15,7 @@ use super::build::{Build, ENCODER_FILE, MODEL_FILE};
 use super::plan::{StageDef, StageKind, evaluation_normalisation, evaluation_spec};
 use super::record::{self, EvaluationRecord, StepsFile};
 use super::train::{TrainError, Training};
-use super::{DataServices, Machine, Plan, RunPlan};
+use super::{DataServices, Machine, Plan, RunPlan, snapshots};
 use crate::calibration::Calibration;
 use crate::exit::RunError;
 use crate::log::EventLog;
@@ -75,6 +76,18 @@ pub struct Summary {
     pub given_up: usize,
     /// Runs that were not begun, since one before them had failed.
     pub skipped: usize,
+}
+
+impl Summary {
+    /// Adds what a further execution did.
+    pub fn add(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.computed += other.computed;
+        self.reused += other.reused;
+        self.failed += other.failed;
+        self.given_up += other.given_up;
+        self.skipped += other.skipped;
+    }
 }
 
 /// Why a stage could not be had.
@@ -232,6 +245,10 @@ impl Engine {
                 return Err(StageFailure::Later);
             }
         }
+        let known = self.store.stage(&stage.key).map_err(RunError::from)?;
+        if let Some(lacking) = known.as_ref().and_then(|dir| stage.snapshots.lacking(dir)) {
+            self.progress.line(format_args!("{}: computed again, since {lacking}; what is there stays", stage.label));
+        }
         self.log.info(&format!("{}: begun, key {}", stage.label, stage.key));
         let (started, began) = (crate::log::now_utc(), Instant::now());
         memory::reset_peak();
@@ -245,12 +262,16 @@ impl Engine {
         .unwrap_or_else(|panic| Err(fault(&*panic)));
         let peak = memory::peak();
         reid_backbones::release_memory();
-        let Product { artefacts, seconds, notes } = match made {
+        let Product { artefacts, seconds, mut notes } = match made {
             Ok(product) => product,
             Err(TrainError::Interrupted) => return Err(self.interrupted().into()),
             Err(TrainError::Run(error @ RunError::Store(_))) => return Err(error.into()),
             Err(error) => return Err(StageFailure::Run { stage: stage.label.clone(), reason: reason_of(&error) }),
         };
+        if known.is_some_and(|known| !snapshots::is_repeated(&known, lease.dir())) {
+            let mark = Value::from("encoders of some epochs are of a repetition that ended in other bits");
+            notes.insert("marks".to_owned(), Value::from(vec![mark]));
+        }
         let manifest = StageManifest {
             label: stage.label.clone(),
             program: program.clone(),
@@ -262,6 +283,7 @@ impl Engine {
             seconds: seconds.unwrap_or_else(|| began.elapsed().as_secs_f64()),
             notes,
         };
+        let artefacts: Vec<&str> = artefacts.iter().map(String::as_str).collect();
         let dir = lease.commit(&manifest, &artefacts).map_err(RunError::from)?;
         let mut calibration = self.calibration.lock().unwrap_or_else(PoisonError::into_inner);
         calibration.learn(stage, &self.machine, manifest.seconds, peak);
@@ -272,14 +294,14 @@ impl Engine {
     /// Claims a stage; with `wait`, once the process that computes it is done.
     fn claim(&self, stage: &StageDef, wait: bool) -> Result<Claim, RunError> {
         if !wait {
-            return Ok(self.store.claim(&stage.key)?);
+            return Ok(self.store.claim_with(&stage.key, &stage.snapshots.files())?);
         }
         let mut on_holder = |holder: &crate::store::LeaseInfo| {
             self.progress.line(format_args!("{}: waiting for {holder}", stage.label));
         };
         let stop = || self.interrupt.requested();
         let waiting = Waiting { poll: POLL, patience: None, stop: &stop, on_holder: &mut on_holder };
-        self.store.wait_or_skip(&stage.key, waiting)?.ok_or_else(|| self.interrupted())
+        self.store.wait_or_skip_with(&stage.key, &stage.snapshots.files(), waiting)?.ok_or_else(|| self.interrupted())
     }
 
     fn interrupted(&self) -> RunError {
@@ -299,7 +321,7 @@ impl Engine {
 
 /// What a stage leaves for its commit.
 struct Product {
-    artefacts: Vec<&'static str>,
+    artefacts: Vec<String>,
     seconds: Option<f64>,
     notes: BTreeMap<String, Value>,
 }
@@ -320,12 +342,22 @@ impl Work<'_> {
         let show = |steps: usize| self.engine.progress.stage(&self.stage.label, steps as u64);
         let training = Training {
             spec,
+            steps: self.stage.steps,
             seed: self.stage.seed,
             data: &self.stage.data,
             split,
             machine: &self.engine.machine,
             interrupt: &self.engine.interrupt,
+            snapshots: &self.stage.snapshots,
         };
+        let labels = self.build.labels();
+        if let Some(labels) = labels.as_ref().filter(|labels| labels.is_part()) {
+            let Labels { identities, images, all_identities, all_images, .. } = labels;
+            self.engine.progress.line(format_args!(
+                "{}: labels of {identities} of {all_identities} identities, {images} of {all_images} pictures",
+                self.stage.label
+            ));
+        }
         let position = training.run(&mut *task, lease, &show)?.position;
         let file = match self.stage.kind {
             StageKind::Pretrain => ENCODER_FILE,
@@ -333,15 +365,21 @@ impl Work<'_> {
         };
         let product = task.product()?;
         weights::write(&folder.join(file), &product).map_err(reid_objectives::TaskError::from)?;
-        let notes = BTreeMap::from([
+        let mut notes = BTreeMap::from([
             ("images".to_owned(), Value::from(position.images)),
             ("tokens".to_owned(), Value::from(position.tokens)),
             ("steps".to_owned(), Value::from(position.updates)),
             ("marks".to_owned(), Value::from(position.marks.clone())),
+            (snapshots::NOTE.to_owned(), snapshots::note(&position.kept)),
         ]);
+        if let Some(labels) = labels {
+            notes.insert("labelled_identities".to_owned(), Value::from(labels.identities));
+            notes.insert("labelled_images".to_owned(), Value::from(labels.images));
+        }
         let seconds = Some(position.seconds);
         StepsFile { steps: position.records }.write(&folder)?;
-        Ok(Product { artefacts: vec![file, StepsFile::NAME], seconds, notes })
+        let artefacts = [file, StepsFile::NAME].map(str::to_owned).into_iter().chain(snapshots::kept(&folder)?);
+        Ok(Product { artefacts: artefacts.collect(), seconds, notes })
     }
 
     fn evaluate(&self, lease: &Lease, input: Option<&StageDir>) -> Result<Product, TrainError> {
@@ -355,12 +393,12 @@ impl Work<'_> {
             device: self.engine.machine.device.clone(),
             interrupt: self.engine.interrupt.clone(),
         };
-        let views = evaluation::views(settings, &self.stage.vit, evaluation_normalisation(protocol));
+        let views = evaluation::views(settings, &self.stage.vit, evaluation_normalisation(self.build.spec()));
         let scores: Vec<Scores> = evaluation::evaluate(&*model, &views, settings.batch, &services)?;
         let evaluated = EvaluationRecord::new(&scores);
         evaluated.write(lease.dir())?;
         shown.finish(&evaluated.headline());
-        Ok(Product { artefacts: vec![EvaluationRecord::NAME], seconds: None, notes: BTreeMap::new() })
+        Ok(Product { artefacts: vec![EvaluationRecord::NAME.to_owned()], seconds: None, notes: BTreeMap::new() })
     }
 }
 

@@ -8,12 +8,13 @@ use reid_backbones::{Encoder, Vit, weights};
 use reid_experiments::spec::RunSpec;
 use reid_objectives::protocols::ENCODER;
 use reid_objectives::protocols::model::EncoderModel;
-use reid_objectives::spec::{ObjectiveSpec, ProtocolSpec};
+use reid_objectives::spec::ObjectiveSpec;
 use reid_results::{RunRow, Status};
 
-use super::build::{ENCODER_FILE, MODEL_FILE};
+use super::build::MODEL_FILE;
 use super::imports::Imports;
 use super::plan::{StageKind, evaluation_normalisation};
+use super::snapshots;
 use crate::exit::RunError;
 use crate::store::Store;
 
@@ -39,8 +40,10 @@ pub fn exported(store: &Store, row: &RunRow, after: Option<StageKind>) -> Result
     let BackboneSpec::Vit(vit) = &spec.backbone;
     let wanted = |kind| after.is_none_or(|after| after == kind);
     let found = match (&row.stage_train, &row.stage_pretrain) {
-        (Some(key), _) if wanted(StageKind::Train) => Some((StageKind::Train, key, MODEL_FILE)),
-        (_, Some(key)) if wanted(StageKind::Pretrain) => Some((StageKind::Pretrain, key, ENCODER_FILE)),
+        (Some(key), _) if wanted(StageKind::Train) => Some((StageKind::Train, key, MODEL_FILE.to_owned())),
+        (_, Some(key)) if wanted(StageKind::Pretrain) => {
+            Some((StageKind::Pretrain, key, snapshots::file_of(&spec.pretrain)))
+        }
         _ => None,
     };
     let (model, origin) = if let Some((kind, key, file)) = found {
@@ -49,7 +52,7 @@ pub fn exported(store: &Store, row: &RunRow, after: Option<StageKind>) -> Result
             RunError::NothingSelected(text)
         };
         let stage = store.recorded(key)?.ok_or_else(gone)?;
-        (of_stage(vit, &stage.artefact(file)?)?, stage.manifest().label.clone())
+        (of_stage(vit, &stage.artefact(&file)?)?, stage.manifest().label.clone())
     } else if let ObjectiveSpec::Imported(imported) = &spec.pretrain.objective
         && wanted(StageKind::Pretrain)
     {
@@ -79,10 +82,7 @@ fn of_stage(vit: &VitSpec, path: &std::path::Path) -> Result<EncoderModel, RunEr
 fn metadata(row: &RunRow, spec: &RunSpec, vit: &VitSpec, encoder: &Vit, origin: &str) -> BTreeMap<String, String> {
     let dims = encoder.dims();
     // A pre-training has statistics of its own; those of the evaluation are what features were ranked with.
-    let normalisation = match &spec.protocol {
-        protocol @ (ProtocolSpec::Direct(_) | ProtocolSpec::Supervised(_)) => evaluation_normalisation(protocol),
-    };
-    let (mean, std) = normalisation.mean_std();
+    let (mean, std) = evaluation_normalisation(spec).mean_std();
     let [height, width] = vit.image;
     let pairs = [
         // Readers of safetensors of PyTorch look for it.

@@ -6,11 +6,13 @@ mod checkpoint;
 mod datasets;
 mod execute;
 mod export;
+mod health;
 mod imports;
 mod machine;
 mod plan;
 mod record;
 mod services;
+mod snapshots;
 mod train;
 
 pub use calibrate::calibrate;
@@ -21,3 +23,4 @@ pub use imports::Imports;
 pub use machine::Machine;
 pub use plan::{Plan, RunPlan, StageDef, StageKind};
 pub use services::DataServices;
+pub use snapshots::Snapshots;

@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use reid_backbones::spec::{BackboneSpec, VitSpec};
 use reid_data::dataset::Split;
-use reid_data::spec::ValidationSpec;
-use reid_experiments::spec::{PretrainData, RunSpec};
+use reid_data::spec::{LabelsSpec, Normalisation, ValidationSpec};
+use reid_experiments::spec::{PretrainData, RunSpec, TakeSpec};
 use reid_experiments::{Experiment, ResolvedRun};
+use reid_objectives::budget::Length;
 use reid_objectives::protocols;
-use reid_objectives::spec::{EvaluationSpec, ImportedSpec, ObjectiveSpec, ProtocolSpec, TrainSpec};
+use reid_objectives::spec::{EvaluationSpec, ImportedSpec, ObjectiveSpec, Pooling, ProtocolSpec, TrainSpec};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::snapshots::{self, Snapshots};
 use super::train;
 use super::{Datasets, Imports, OpenData};
 use crate::exit::RunError;
@@ -61,6 +63,10 @@ pub struct StageDef {
     pub data: Arc<OpenData>,
     /// Epochs and batch, for stages that train.
     pub train: Option<TrainSpec>,
+    /// Optimizer steps, where a budget and not the number of epochs says when a training ends.
+    pub steps: Option<usize>,
+    /// Encoders that a pre-training leaves besides the last, for all runs that it serves.
+    pub snapshots: Snapshots,
 }
 
 /// One run of the experiment.
@@ -117,7 +123,7 @@ fn vit_spec(spec: &RunSpec) -> &VitSpec {
 /// The protocol's evaluation settings.
 pub(super) fn evaluation_spec(protocol: &ProtocolSpec) -> &EvaluationSpec {
     match protocol {
-        ProtocolSpec::Direct(direct) => &direct.evaluation,
+        ProtocolSpec::Frozen(frozen) => &frozen.evaluation,
         ProtocolSpec::Supervised(supervised) => &supervised.evaluation,
     }
 }
@@ -133,13 +139,18 @@ struct Planner {
 /// Swept fields, and their values, in which a run differs from others of its label.
 fn distinctions(run: &ResolvedRun, all: &[ResolvedRun]) -> Vec<(String, String)> {
     let differs = |(path, value): &(&String, &Value)| {
-        all.iter().any(|other| other.label == run.label && other.varied.get(*path) != Some(value))
+        let of = |other: &ResolvedRun| other.varied.get(*path).or_else(|| other.tuned.get(*path)) != Some(value);
+        all.iter().any(|other| other.label == run.label && of(other))
     };
-    let text = |(path, value): (&String, &Value)| {
+    let settings: Vec<(&String, &Value)> = run.varied.iter().chain(&run.tuned).filter(differs).collect();
+    let text = |&(path, value): &(&String, &Value)| {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        (path.clone(), format!("{}={value}", path.rsplit('.').next().unwrap_or(path)))
+        let is_told = |tail: &str| !settings.iter().any(|(other, _)| *other != path && other.ends_with(tail));
+        let tails = path.rmatch_indices('.').map(|(dot, _)| &path[dot..]);
+        let name = tails.into_iter().find(|tail| is_told(tail)).map_or(path.as_str(), |tail| &tail[1..]);
+        (path.clone(), format!("{name}={value}"))
     };
-    run.varied.iter().filter(differs).map(text).collect()
+    settings.iter().map(text).collect()
 }
 
 /// What a stage is made of, before its key.
@@ -180,38 +191,52 @@ impl Planner {
                 // Nothing is held out of data that are only pre-trained on.
                 PretrainData::Other(other) => datasets.open(other, ValidationSpec::default(), spec.on_corrupt)?,
             };
+            let (train, steps) = pretrain_length(spec)?;
+            let mut science = json!({ "backbone": to_json(&spec.backbone)?, "objective": to_json(&spec.pretrain.objective)?,
+                                      "train": train_science(&train)?, "split": pretrain_split(&data).name() });
+            if let Some(steps) = steps {
+                // What was to be spent is the same science as the steps that it comes to.
+                remove(&mut science["train"], &["epochs"]);
+                science["steps"] = json!(steps);
+            }
             let draft = Draft {
                 kind: StageKind::Pretrain,
                 algorithms: json!({ "data": reid_data::ALGORITHM_VERSION, "backbone": reid_backbones::ALGORITHM_VERSION,
                                     "loop": train::ALGORITHM_VERSION, objective: version }),
-                science: json!({ "backbone": to_json(&spec.backbone)?, "objective": to_json(&spec.pretrain.objective)?,
-                                 "train": train_science(&spec.pretrain.train)?, "split": pretrain_split(&data).name() }),
+                science,
                 seed: seeds.pretrain,
                 input: Value::Null,
             };
             let label = self.label(StageKind::Pretrain, i, run);
-            let stage = self.stage(&draft, spec, i, label, None, &data, Some(spec.pretrain.train.clone()))?;
-            let artefact = format!("encoder@epoch={}", spec.pretrain.train.epochs);
+            if let (TakeSpec::Epoch(epoch), Some(steps)) = (spec.pretrain.take, steps) {
+                let per_epoch = data.dataset.split(pretrain_split(&data)).len() / train.batch / train.accumulate;
+                if epoch * per_epoch > steps {
+                    return Err(RunError::Usage(format!(
+                        "`pretrain.take: {{epoch: {epoch}}}` asks for an epoch that `pretrain.budget` does not reach: it comes to \
+                         {steps} steps, {per_epoch} an epoch; take an earlier one, or `last`"
+                    )));
+                }
+            }
+            let artefact = snapshots::artefact(&spec.pretrain, &train, steps);
+            let stage = self.stage(&draft, spec, i, label, None, &data, Some((train, steps)))?;
+            self.stages[stage].snapshots.add(&spec.pretrain);
             input = json!({ "stage": self.stages[stage].key.hex(), "artefact": artefact });
             previous = Some(stage);
             stages.push(stage);
         }
 
         // The protocol's training.
-        if let ProtocolSpec::Supervised(supervised) = &spec.protocol {
-            let mut science = to_json(supervised)?;
-            remove(&mut science, &["evaluation"]);
-            science["train"] = train_science(&supervised.train)?;
+        if let Some((train, name, version, science)) = protocol_science(spec)? {
             let draft = Draft {
                 kind: StageKind::Train,
                 algorithms: json!({ "data": reid_data::ALGORITHM_VERSION, "backbone": reid_backbones::ALGORITHM_VERSION,
-                                    "loop": train::ALGORITHM_VERSION, "supervised": protocols::supervised::ALGORITHM_VERSION }),
-                science: json!({ "backbone": to_json(&spec.backbone)?, "supervised": science }),
+                                    "loop": train::ALGORITHM_VERSION, name: version }),
+                science,
                 seed: seeds.downstream,
                 input,
             };
             let label = self.label(StageKind::Train, i, run);
-            let stage = self.stage(&draft, spec, i, label, previous, &data, Some(supervised.train.clone()))?;
+            let stage = self.stage(&draft, spec, i, label, previous, &data, Some((train.clone(), None)))?;
             input = json!({ "stage": self.stages[stage].key.hex(), "artefact": "model" });
             previous = Some(stage);
             stages.push(stage);
@@ -220,8 +245,8 @@ impl Planner {
         // Evaluation.
         let mut evaluation = to_json(evaluation_spec(&spec.protocol))?;
         remove(&mut evaluation, &["batch"]);
-        let normalisation = evaluation_normalisation(&spec.protocol);
-        evaluation["normalisation"] = to_json(&normalisation)?;
+        evaluation["normalisation"] = to_json(&evaluation_normalisation(spec))?;
+        evaluation["pooling"] = to_json(&pooling(&spec.protocol))?;
         let draft = Draft {
             kind: StageKind::Evaluate,
             algorithms: json!({ "data": reid_data::ALGORITHM_VERSION, "backbone": reid_backbones::ALGORITHM_VERSION,
@@ -241,7 +266,7 @@ impl Planner {
     /// `pretrain person_mae mask_ratio=0.25 s0`: a stage in words, by the fields that it depends on.
     fn label(&self, kind: StageKind, i: usize, run: &ResolvedRun) -> String {
         let concerns = |path: &str| match kind {
-            StageKind::Pretrain => !path.starts_with("protocol"),
+            StageKind::Pretrain => !path.starts_with("protocol") && !path.starts_with("pretrain.take"),
             StageKind::Train => !path.contains(".evaluation"),
             StageKind::Evaluate => true,
         };
@@ -261,7 +286,7 @@ impl Planner {
         label: String,
         input: Option<usize>,
         data: &Arc<OpenData>,
-        train: Option<TrainSpec>,
+        train: Option<(TrainSpec, Option<usize>)>,
     ) -> Result<usize, RunError> {
         let renderer = data.dataset.synthetic.then_some(reid_data::synthetic::RENDERER_VERSION);
         let key = StageKey::of(json!({
@@ -281,8 +306,24 @@ impl Planner {
         self.index.insert(key.hex().to_owned(), at);
         let data = Arc::clone(data);
         let (kind, seed, vit) = (draft.kind, draft.seed, vit_spec(spec).clone());
-        self.stages.push(StageDef { kind, key, label, input, run, vit, seed, data, train });
+        let (train, steps) = train.map_or((None, None), |(train, steps)| (Some(train), steps));
+        let snapshots = Snapshots::default();
+        self.stages.push(StageDef { kind, key, label, input, run, vit, seed, data, train, steps, snapshots });
         Ok(at)
+    }
+}
+
+/// How a pre-training is trained, and after how many optimizer steps its budget is spent, where that is not after
+/// whole epochs.
+fn pretrain_length(spec: &RunSpec) -> Result<(TrainSpec, Option<usize>), RunError> {
+    let train = spec.pretrain.train.clone();
+    match spec.pretrain.length(vit_spec(spec)) {
+        Some(Length::Epochs(epochs)) => Ok((TrainSpec { epochs, ..train }, None)),
+        Some(Length::Steps(steps)) => Ok((train, Some(steps))),
+        None => Err(RunError::Usage(
+            "the objective's cost is unknown, so that `pretrain.budget` says no length; give it in `epochs` or `images`"
+                .to_owned(),
+        )),
     }
 }
 
@@ -292,11 +333,53 @@ pub(super) fn pretrain_split(data: &OpenData) -> Split {
 }
 
 /// Channel statistics that a protocol's model expects.
-pub(super) fn evaluation_normalisation(protocol: &ProtocolSpec) -> reid_data::spec::Normalisation {
-    match protocol {
-        ProtocolSpec::Direct(direct) => direct.evaluation.normalisation,
+pub(super) fn evaluation_normalisation(spec: &RunSpec) -> Normalisation {
+    match &spec.protocol {
+        ProtocolSpec::Frozen(frozen) => frozen.normalisation.of(&spec.pretrain.objective),
         ProtocolSpec::Supervised(supervised) => supervised.augment.normalisation,
     }
+}
+
+/// The encoder's feature that a protocol's model is made of.
+pub(super) fn pooling(protocol: &ProtocolSpec) -> Pooling {
+    match protocol {
+        ProtocolSpec::Frozen(frozen) => frozen.pooling,
+        ProtocolSpec::Supervised(_) => Pooling::Cls,
+    }
+}
+
+/// Labels that a protocol's training may know, if it has one.
+pub(super) fn labels(protocol: &ProtocolSpec) -> Option<LabelsSpec> {
+    match protocol {
+        ProtocolSpec::Frozen(frozen) => frozen.linear_probe().map(|probe| probe.labels),
+        ProtocolSpec::Supervised(supervised) => Some(supervised.labels),
+    }
+}
+
+/// Settings of a protocol's training, name and version of its algorithm, and all that determines its numbers.
+fn protocol_science(spec: &RunSpec) -> Result<Option<(&TrainSpec, &'static str, u32, Value)>, RunError> {
+    Ok(match &spec.protocol {
+        ProtocolSpec::Supervised(supervised) => {
+            let mut science = to_json(supervised)?;
+            remove(&mut science, &["evaluation"]);
+            science["train"] = train_science(&supervised.train)?;
+            let science = json!({ "backbone": to_json(&spec.backbone)?, "supervised": science });
+            Some((&supervised.train, "supervised", protocols::supervised::ALGORITHM_VERSION, science))
+        }
+        ProtocolSpec::Frozen(frozen) => match frozen.linear_probe() {
+            None => None,
+            Some(probe) => {
+                let mut science = to_json(probe)?;
+                science["train"] = train_science(&probe.train)?;
+                // What the features are, of which the encoder itself is the stage's input.
+                let features = json!({ "pooling": frozen.pooling, "filter": frozen.evaluation.filter,
+                                       "normalisation": evaluation_normalisation(spec) });
+                let science =
+                    json!({ "backbone": encoder_science(spec)?, "features": features, "linear_probe": science });
+                Some((&probe.train, "linear_probe", protocols::frozen::PROBE_VERSION, science))
+            }
+        },
+    })
 }
 
 /// The backbone as a random encoder sees it: stochastic depth has no part in it.
@@ -306,10 +389,11 @@ fn encoder_science(spec: &RunSpec) -> Result<Value, RunError> {
     Ok(json!({ "vit": backbone }))
 }
 
-/// An import's settings without its path: the file is known by its content.
+/// What of an import decides the encoder's numbers. The file is known by its content, not its path; how pictures are
+/// normalized is part of what is evaluated.
 fn import_science(imported: &ImportedSpec) -> Result<Value, RunError> {
     let mut science = to_json(imported)?;
-    remove(&mut science, &["path", "strict"]);
+    remove(&mut science, &["path", "strict", "normalisation"]);
     science["version"] = json!(reid_backbones::weights::ALGORITHM_VERSION);
     Ok(science)
 }
@@ -337,8 +421,12 @@ fn to_json(value: &impl Serialize) -> Result<Value, RunError> {
 /// that tells two rows apart.
 fn run_id(experiment: &str, run: &ResolvedRun, data: &OpenData, evaluate: &str) -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let identity = json!({ "experiment": experiment, "label": run.label, "varied": run.varied,
-                           "seeds": [run.seeds.pretrain, run.seeds.downstream], "evaluate": evaluate });
+    let mut identity = json!({ "experiment": experiment, "label": run.label, "varied": run.varied,
+                               "seeds": [run.seeds.pretrain, run.seeds.downstream], "evaluate": evaluate });
+    if run.trial.is_some() {
+        // A trial and the run that it has chosen may be the same work, and are two rows all the same.
+        identity["trial"] = json!(run.tuned);
+    }
     let hash = blake3::hash(reid_experiments::canonical(&identity).as_bytes());
     let bits = hash.as_bytes()[..5].iter().fold(0_u64, |bits, &byte| bits << 8 | u64::from(byte));
     let suffix: String = (0..8).rev().map(|i| char::from(ALPHABET[(bits >> (5 * i) & 31) as usize])).collect();

@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reid_backbones::spec::BackboneSpec;
 use reid_data::dataset::{Record, Split};
 use reid_experiments::ResolvedRun;
+use reid_experiments::spec::TakeSpec;
+use reid_objectives::cost::{Cost, cost};
 use reid_objectives::protocols::evaluation::{self, Scores};
 use reid_results::{QueryRow, RunRow, Scalar, Status, StepRow};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::checkpoint::Recorded;
-use super::plan::{StageKind, evaluation_spec};
-use super::{Engine, Plan, RunPlan};
+use super::plan::StageKind;
+use super::{Engine, Plan, RunPlan, snapshots};
 use crate::exit::RunError;
 use crate::provenance::{Host, ProgramInfo, peak_rss_bytes};
 use crate::store::atomic::write_atomic;
@@ -181,32 +184,58 @@ impl RowContext<'_> {
             return Err(RunError::Unexpected("a run without stages".to_owned()));
         };
         let scores: EvaluationRecord = read_json(evaluated, EvaluationRecord::NAME)?;
-        let mut row = self.base(plan, run)?;
+        let mut row = RunRow { seconds: 0.0, ..self.base(plan, run)? };
         row.computed_commit.clone_from(&evaluated.manifest().program.commit);
         row.device.clone_from(&evaluated.manifest().device);
         row.instruction_set.clone_from(&evaluated.manifest().instruction_set);
         row.host.clone_from(&evaluated.manifest().host);
         let mut steps = Vec::new();
         let (mut images, mut tokens) = (0, 0);
+        let cost = cost_of(run);
+        let pretrain = &run.run.spec.pretrain;
+        if pretrain.objective.algorithm().is_none() && cost.is_some() {
+            (row.images_pretrain, row.tokens_pretrain) = (Some(0), Some(0));
+            (row.flops_pretrain, row.seconds_pretrain) = (Some(0.0), Some(0.0));
+        }
         for (&index, dir) in run.stages.iter().zip(stages) {
             let kind = plan.stages[index].kind;
+            let spent = snapshots::spent(pretrain, dir).filter(|_| kind == StageKind::Pretrain);
+            let seconds = spent.map_or(dir.manifest().seconds, |spent| spent.seconds);
+            row.seconds += seconds;
             let key = Some(dir.key().to_owned());
+            let note = |name: &str| dir.manifest().notes.get(name);
+            let number = |name: &str| note(name).and_then(Value::as_i64);
+            // Of an encoder that was taken earlier, what had been spent by then.
+            let stage_images = spent.map_or_else(|| number("images"), |spent| Some(spent.images as i64));
+            let stage_tokens = spent.map_or_else(|| number("tokens"), |spent| Some(spent.tokens as i64));
             match kind {
                 StageKind::Pretrain => {
                     row.stage_pretrain = key;
-                    row.seconds_pretrain = Some(dir.manifest().seconds);
+                    row.seconds_pretrain = Some(seconds);
+                    (row.images_pretrain, row.tokens_pretrain) = (stage_images, stage_tokens);
+                    row.flops_pretrain = stage_images.zip(cost).map(|(images, cost)| images as f64 * cost.flops);
                 }
-                StageKind::Train => row.stage_train = key,
+                StageKind::Train => {
+                    row.stage_train = key;
+                    row.seconds_train = Some(seconds);
+                    row.labelled_identities = number("labelled_identities");
+                    row.labelled_images = number("labelled_images");
+                }
                 StageKind::Evaluate => row.stage_evaluate = key,
             }
-            let note = |name: &str| dir.manifest().notes.get(name);
-            images += note("images").and_then(Value::as_i64).unwrap_or(0);
-            tokens += note("tokens").and_then(Value::as_i64).unwrap_or(0);
+            images += stage_images.unwrap_or(0);
+            tokens += stage_tokens.unwrap_or(0);
             let marks = note("marks").and_then(Value::as_array).into_iter().flatten();
             row.marks.extend(marks.filter_map(|mark| Some(mark.as_str()?.to_owned())));
             if kind != StageKind::Evaluate {
                 let file: StepsFile = read_json(dir, StepsFile::NAME)?;
-                steps.extend(file.steps.into_iter().map(|r| StepRow {
+                // What came after the encoder was taken is no part of the run.
+                let taken = match pretrain.take {
+                    TakeSpec::Epoch(epoch) if kind == StageKind::Pretrain => epoch,
+                    _ => usize::MAX,
+                };
+                let recorded = file.steps.into_iter().filter(|recorded| recorded.epoch < taken);
+                steps.extend(recorded.map(|r| StepRow {
                     stage_key: dir.key().to_owned(),
                     stage: kind.name().to_owned(),
                     epoch: r.epoch as i64,
@@ -217,7 +246,6 @@ impl RowContext<'_> {
                 }));
             }
         }
-        row.seconds = stages.iter().map(|dir| dir.manifest().seconds).sum();
         row.images_seen = Some(images);
         row.tokens_seen = Some(tokens);
         let mut queries = Vec::new();
@@ -234,6 +262,8 @@ impl RowContext<'_> {
             !known.is_failed()
                 && known.stage_evaluate == row.stage_evaluate
                 && known.row.computed_commit == row.computed_commit
+                && known.row.flops_pretrain == row.flops_pretrain
+                && known.row.marks == row.marks
         };
         if self.before.is_some_and(same) || self.written_by_another(&run.id)?.as_ref().is_some_and(same) {
             return Ok(());
@@ -264,7 +294,7 @@ impl RowContext<'_> {
     }
 
     fn base(&self, plan: &Plan, run: &RunPlan) -> Result<RunRow, RunError> {
-        let ResolvedRun { spec, seeds, point, label, varied } = &run.run;
+        let ResolvedRun { spec, seeds, point, label, varied, tuned, trial, marks } = &run.run;
         let dataset = &run.data.dataset;
         let source = self.engine.source.state.as_ref();
         let config = serde_json::to_string(spec).map_err(|e| RunError::Unexpected(e.to_string()))?;
@@ -293,7 +323,7 @@ impl RowContext<'_> {
             dataset_fingerprint: dataset.fingerprint.clone(),
             synthetic: dataset.synthetic,
             corrupt_images: dataset.corrupt() as i64,
-            protocol: evaluation::description(evaluation_spec(&spec.protocol)),
+            protocol: evaluation::description(&spec.protocol),
             host: self.host.name.clone(),
             device: self.engine.machine.class.to_owned(),
             instruction_set: self.host.instruction_set.clone(),
@@ -301,17 +331,31 @@ impl RowContext<'_> {
             started_at: self.started,
             seconds: self.seconds.as_secs_f64(),
             seconds_pretrain: None,
+            seconds_train: None,
+            images_pretrain: None,
+            tokens_pretrain: None,
+            flops_pretrain: None,
             peak_rss_bytes: peak_rss_bytes().map(|bytes| bytes as i64),
             images_seen: None,
             tokens_seen: None,
+            labelled_identities: None,
+            labelled_images: None,
             overrides: self.engine.overrides.clone(),
             attempts: self.before.filter(|row| row.is_failed()).map_or(0, |row| row.attempts) + 1,
-            marks: Vec::new(),
+            trial: trial.is_some(),
+            marks: marks.clone(),
             config_json: config,
             varied: varied.iter().map(|(path, value)| (path.clone(), to_scalar(value))).collect(),
+            tuned: tuned.iter().map(|(path, value)| (path.clone(), to_scalar(value))).collect(),
             metrics: BTreeMap::new(),
         })
     }
+}
+
+/// What a run's pre-training costs for each picture.
+fn cost_of(run: &RunPlan) -> Option<Cost> {
+    let BackboneSpec::Vit(vit) = &run.run.spec.backbone;
+    cost(&run.run.spec.pretrain.objective, vit)
 }
 
 fn query_row(split: &str, query: &QueryRecord, record: &Record) -> QueryRow {

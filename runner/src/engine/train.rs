@@ -5,19 +5,22 @@ use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 use reid_backbones::Gradients;
-use reid_backbones::optim::Optimizer;
+use reid_backbones::optim::{Course, Optimizer};
 use reid_data::dataset::Split;
 use reid_data::loader::{Loader, LoaderSettings, Tail};
 use reid_data::plan::EpochPlan;
 use reid_data::views::ViewBatch;
 use reid_objectives::TaskError;
-use reid_objectives::math::schedule::{RunLength, learning_rate};
+use reid_objectives::budget::Length;
+use reid_objectives::math::schedule::{RunLength, learning_rate, weight_decay};
 use reid_objectives::metric::MetricKey;
 use reid_objectives::protocols::evaluation;
 use reid_objectives::spec::{ClipScope, LrScaling, TrainSpec};
 use reid_objectives::task::{Clock, Services, StepOutput, Task};
 
-use super::checkpoint::{self, Position, Recorded};
+use super::checkpoint::{self, Position, Recorded, Spent};
+use super::health;
+use super::snapshots::Snapshots;
 use super::{DataServices, Machine, OpenData};
 use crate::exit::RunError;
 use crate::progress::StageProgress;
@@ -47,7 +50,7 @@ pub(super) enum TrainError {
     #[error("interrupted")]
     Interrupted,
     /// The loss or its gradient is no number; nothing after the last sound step is kept.
-    #[error("{what} is {value} at step {step} (epoch {epoch}); lower the learning rate or clip gradients")]
+    #[error("{what} is {value} at step {step} (epoch {epoch}); lower the learning rate or clip gradients; {kept}")]
     NotFinite {
         /// Loss, or norm of the gradient.
         what: &'static str,
@@ -57,6 +60,8 @@ pub(super) enum TrainError {
         step: usize,
         /// Epoch, from 0.
         epoch: usize,
+        /// What is left of the training, in words.
+        kept: String,
     },
     /// The task, its data or its tensors.
     #[error(transparent)]
@@ -79,6 +84,8 @@ impl From<TaskError> for TrainError {
 pub(super) struct Training<'a> {
     /// Length, batch, rate and rule.
     pub(super) spec: &'a TrainSpec,
+    /// Optimizer steps, where they and not the epochs say how long.
+    pub(super) steps: Option<usize>,
     /// Seed of all random numbers.
     pub(super) seed: u64,
     /// Data.
@@ -89,6 +96,8 @@ pub(super) struct Training<'a> {
     pub(super) machine: &'a Machine,
     /// Set by a signal.
     pub(super) interrupt: &'a Interrupt,
+    /// Encoders to keep on the way.
+    pub(super) snapshots: &'a Snapshots,
 }
 
 /// What a finished training leaves besides the task itself.
@@ -114,7 +123,8 @@ impl Training<'_> {
         let services = self.services();
         let mut optimizer = Optimizer::new(&self.spec.optim, task.trainable());
         let checkpoints = CheckpointStore::open(lease.dir()).map_err(RunError::from)?;
-        let Latest { checkpoint, damaged } = checkpoints.latest().map_err(RunError::from)?;
+        let Latest { checkpoint, damaged: mut notes } = checkpoints.latest().map_err(RunError::from)?;
+        let checkpoint = self.with_snapshots(checkpoint, lease, &mut notes)?;
         let resumed = self.resume(checkpoint, task, &mut optimizer)?;
         let (mut position, mut plan) = if let Some(resumed) = resumed {
             resumed
@@ -123,9 +133,10 @@ impl Training<'_> {
             let per_epoch = self.per_epoch(&plan)?;
             (Position { per_epoch, ..self.start() }, plan)
         };
-        let steps = position.per_epoch * self.spec.epochs;
+        let run = self.run_length(position.per_epoch);
+        let steps = run.steps;
         let shown = show(steps);
-        for text in damaged {
+        for text in notes {
             shown.note(text);
         }
         if position.updates > 0 {
@@ -147,34 +158,47 @@ impl Training<'_> {
             last_updates: position.updates,
             began: Instant::now(),
             before: position.seconds,
-            every: self.spec.checkpoint_every.in_steps(steps, self.spec.epochs).max(1.0),
+            every: run.steps_of(self.spec.checkpoint_every).max(1.0),
         };
 
         // Where an evaluation point was interrupted, it comes first.
-        if !self.evaluation_point(task, &services, &mut position, steps)? {
+        if !self.evaluation_point(task, &services, &mut position, run)? {
             return Err(TrainError::Interrupted);
         }
-        while position.epoch < self.spec.epochs {
+        while !self.is_over(&position) {
             let loader = self.loader(&plan, task, &position)?;
             let mut batches = loader.into_iter();
-            while position.in_epoch < plan.steps() / self.spec.accumulate {
-                let clock = self.clock(&position, steps);
-                let loss = self.update(task, &mut optimizer, &mut batches, clock, &mut position, steps)?;
+            while self.goes_on(&position, &plan) {
+                let clock = self.clock(&position, run);
+                let loss = self
+                    .update(task, &mut optimizer, &mut batches, clock, &mut position)
+                    .map_err(|error| saver.with_kept(error))?;
+                if let Some(mark) = position.collapse.take() {
+                    shown.warn(format_args!("{mark}; {}", health::REMEDY));
+                    position.marks.push(mark);
+                }
                 let rate = position.images as f64 / (saver.seconds() + f64::EPSILON);
                 shown.step(clock.step as u64 + 1, loss, rate);
-                if self.interrupt.requested() || !self.evaluation_point(task, &services, &mut position, steps)? {
+                if self.interrupt.requested() || !self.evaluation_point(task, &services, &mut position, run)? {
                     saver.save(&mut position, &plan, task, &optimizer)?;
                     return Err(TrainError::Interrupted);
                 }
-                let more = position.in_epoch < plan.steps() / self.spec.accumulate;
-                if more && saver.is_due(&position) {
+                if self.goes_on(&position, &plan) && saver.is_due(&position) {
                     saver.save(&mut position, &plan, task, &optimizer)?;
                 }
             }
             drop(batches);
+            if position.in_epoch < plan.steps() / self.spec.accumulate {
+                break; // A budget that ends inside the epoch.
+            }
             position.epoch += 1;
             position.in_epoch = 0;
-            if position.epoch < self.spec.epochs {
+            // Before any checkpoint that is beyond this epoch.
+            if self.snapshots.keep(task, lease.dir(), position.epoch, run)? {
+                let (images, tokens, seconds) = (position.images, position.tokens, saver.seconds());
+                position.kept.insert(position.epoch, Spent { images, tokens, seconds });
+            }
+            if !self.is_over(&position) {
                 plan = task.begin_epoch(position.epoch, self.seed, &services)?;
                 if saver.is_due(&position) {
                     saver.save(&mut position, &plan, task, &optimizer)?;
@@ -182,7 +206,8 @@ impl Training<'_> {
             }
         }
         let last = position.updates - 1;
-        flush(&mut position, self.spec.epochs - 1, last);
+        let epoch = position.epoch - usize::from(position.in_epoch == 0);
+        flush(&mut position, epoch, last);
         position.seconds = saver.seconds();
         let rate = position.images as f64 / position.seconds.max(f64::EPSILON);
         let took = crate::progress::short_duration(Duration::from_secs_f64(position.seconds));
@@ -198,7 +223,7 @@ impl Training<'_> {
         let mut plan = task.begin_epoch(0, self.seed, &services)?;
         let per_epoch = self.per_epoch(&plan)?;
         let mut position = Position { per_epoch, ..self.start() };
-        let steps = per_epoch * self.spec.epochs;
+        let run = self.run_length(per_epoch);
         let (mut began, mut images) = (Instant::now(), 0);
         loop {
             let mut batches = self.loader(&plan, task, &position)?;
@@ -217,8 +242,8 @@ impl Training<'_> {
                 if self.interrupt.requested() {
                     return Err(TrainError::Interrupted);
                 }
-                let clock = self.clock(&position, steps);
-                self.update(task, &mut optimizer, &mut batches, clock, &mut position, steps)?;
+                let clock = self.clock(&position, run);
+                self.update(task, &mut optimizer, &mut batches, clock, &mut position)?;
             }
             position.epoch += 1;
             position.in_epoch = 0;
@@ -245,6 +270,29 @@ impl Training<'_> {
             return Err(TaskError::Unsuitable { problem, remedy }.into());
         }
         Ok(per_epoch)
+    }
+
+    /// Length of the whole training in epochs of `per_epoch` optimizer steps.
+    fn run_length(&self, per_epoch: usize) -> RunLength {
+        let length = self.length();
+        RunLength { steps: length.steps(per_epoch), epochs: length.epochs(per_epoch) }
+    }
+
+    fn length(&self) -> Length {
+        self.steps.map_or(Length::Epochs(self.spec.epochs), Length::Steps)
+    }
+
+    /// Whether all is done. Epochs may have unequal numbers of steps, so their count decides where it is given.
+    fn is_over(&self, position: &Position) -> bool {
+        match self.length() {
+            Length::Epochs(epochs) => position.epoch >= epochs,
+            Length::Steps(steps) => position.updates >= steps,
+        }
+    }
+
+    /// Whether another step of this epoch follows.
+    fn goes_on(&self, position: &Position, plan: &EpochPlan) -> bool {
+        position.in_epoch < plan.steps() / self.spec.accumulate && !self.is_over(position)
     }
 
     fn start(&self) -> Position {
@@ -280,6 +328,24 @@ impl Training<'_> {
         Ok(Some((position, plan)))
     }
 
+    /// The checkpoint, unless an encoder of an epoch before it is wanted and was not kept: then the training begins
+    /// anew, and comes by the same bits to the same end.
+    fn with_snapshots(
+        &self,
+        found: Option<Checkpoint>,
+        lease: &Lease,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Checkpoint>, TrainError> {
+        let Some(checkpoint) = &found else { return Ok(None) };
+        if self.snapshots.files().is_empty() {
+            return Ok(found);
+        }
+        let done = checkpoint::position(&checkpoint.path)?.epoch;
+        let Some(epoch) = self.snapshots.missed(lease.dir(), done) else { return Ok(found) };
+        notes.push(format!("begun anew: its encoder of epoch {epoch} is wanted, and was not kept on the way"));
+        Ok(None)
+    }
+
     fn loader(&self, plan: &EpochPlan, task: &dyn Task, position: &Position) -> Result<Loader, TrainError> {
         let settings = LoaderSettings {
             seed: self.seed,
@@ -295,10 +361,10 @@ impl Training<'_> {
     }
 
     /// Samplers may give epochs of unequal length; schedules see each as long as the first.
-    fn clock(&self, position: &Position, steps: usize) -> Clock {
+    fn clock(&self, position: &Position, run: RunLength) -> Clock {
         let nominal = position.in_epoch.min(position.per_epoch - 1);
         let step = position.epoch * position.per_epoch + nominal;
-        Clock { epoch: position.epoch, epochs: self.spec.epochs, step, steps, seed: self.seed }
+        Clock { epoch: position.epoch, epochs: run.epochs, step, steps: run.steps, seed: self.seed }
     }
 
     /// One optimizer step over `accumulate` batches. Returns the mean loss.
@@ -309,7 +375,6 @@ impl Training<'_> {
         batches: &mut impl Iterator<Item = reid_data::Result<ViewBatch>>,
         clock: Clock,
         position: &mut Position,
-        steps: usize,
     ) -> Result<f64, TrainError> {
         let mut outputs = Vec::with_capacity(self.spec.accumulate);
         let mut sum: Option<Gradients> = None;
@@ -346,12 +411,18 @@ impl Training<'_> {
             return Err(not_finite("gradient norm", norm, position));
         }
         let rate = |multiplier| {
-            let run = RunLength { steps, epochs: self.spec.epochs };
+            let run = RunLength { steps: clock.steps, epochs: clock.epochs };
             learning_rate(&self.spec.schedule, self.base_rate(), multiplier, clock.step, run)
         };
-        optimizer.step(task.trainable(), &grads, &rate).map_err(TaskError::from)?;
+        let decay = |start| {
+            let run = RunLength { steps: clock.steps, epochs: clock.epochs };
+            weight_decay(&self.spec.optim, start, clock.step, run)
+        };
+        let held = task.held(clock);
+        let course = Course { rate: &rate, decay: &decay, held: &held };
+        optimizer.step(task.trainable(), &grads, &course).map_err(TaskError::from)?;
         task.after_step(&outputs, clock)?;
-        let loss = record(&outputs, norm, rate(1.0), position, steps)?;
+        let loss = record(&outputs, norm, rate(1.0), position, clock.steps)?;
         position.in_epoch += 1;
         position.updates += 1;
         Ok(loss)
@@ -364,10 +435,10 @@ impl Training<'_> {
         task: &dyn Task,
         services: &DataServices,
         position: &mut Position,
-        steps: usize,
+        run: RunLength,
     ) -> Result<bool, TrainError> {
         let Some(every) = self.spec.evaluate_every.duration() else { return Ok(true) };
-        let every = every.in_steps(steps, self.spec.epochs).max(1.0);
+        let every = run.steps_of(every).max(1.0);
         let passed = |updates: usize| (updates as f64 / every).floor();
         if passed(position.updates) <= passed(position.evaluated) {
             return Ok(true);
@@ -419,6 +490,7 @@ fn record(
     }
     window.steps += 1;
     if window.steps >= steps.div_ceil(RECORDS) {
+        position.collapse = health::collapse(&position.window, (position.updates, steps), &position.marks);
         flush(position, position.epoch, position.updates);
     }
     Ok(mean_loss)
@@ -430,7 +502,8 @@ fn flush(position: &mut Position, epoch: usize, step: usize) {
     let at = jiff::Timestamp::now().as_microsecond();
     let steps = window.steps as f64;
     let record = |(metric, sum): (String, f64)| Recorded { epoch, step, metric, value: sum / steps, at };
-    position.records.extend(window.sums.into_iter().map(record));
+    // JSON, in which records are kept, has no NaN.
+    position.records.extend(window.sums.into_iter().map(record).filter(|record| record.value.is_finite()));
 }
 
 /// Where checkpoints go, when the last one was, and how long the work has taken.
@@ -468,6 +541,18 @@ impl Saver<'_> {
         Ok(())
     }
 
+    /// Says of a training that has diverged what is kept of it.
+    fn with_kept(&self, error: TrainError) -> TrainError {
+        let TrainError::NotFinite { what, value, step, epoch, .. } = error else { return error };
+        let kept = match self.checkpoints.latest() {
+            Ok(Latest { checkpoint: Some(Checkpoint { step, path }), .. }) => {
+                format!("the state at step {step} is kept: {}", path.display())
+            }
+            _ => "no checkpoint had been written before".to_owned(),
+        };
+        TrainError::NotFinite { what, value, step, epoch, kept }
+    }
+
     /// Whether a checkpoint is due, by steps or by time.
     fn is_due(&self, position: &Position) -> bool {
         (position.updates - self.last_updates) as f64 >= self.every || self.last_time.elapsed() >= CHECKPOINT_EVERY
@@ -479,7 +564,8 @@ impl Saver<'_> {
 }
 
 fn not_finite(what: &'static str, value: f64, position: &Position) -> TrainError {
-    TrainError::NotFinite { what, value, step: position.updates, epoch: position.epoch }
+    let kept = "nothing is kept of a trial".to_owned();
+    TrainError::NotFinite { what, value, step: position.updates, epoch: position.epoch, kept }
 }
 
 fn scalar(tensor: &Tensor) -> Result<f64, TrainError> {

@@ -263,6 +263,11 @@ impl StageProgress {
         self.progress.line(format_args!("{}: {text}", self.label));
     }
 
+    /// Shows a warning about the stage.
+    pub fn warn(&self, text: impl Display) {
+        self.progress.warn(format_args!("{}: {text}", self.label));
+    }
+
     /// Ends the stage with a last line.
     pub fn finish(self, text: &str) {
         if let Some(bar) = &self.bar {

@@ -23,6 +23,22 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     sync_dir(parent(path))
 }
 
+/// As [`write_atomic`], of what `write` puts into the file at the path it is given.
+///
+/// # Errors
+/// Those of `write`, or when the disk refuses; the old file is then untouched.
+pub(crate) fn place_atomic<E: From<StoreError>>(
+    path: &Path,
+    write: impl FnOnce(&Path) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    let temporary = temporary_with(path, &[])?;
+    write(temporary.path())?;
+    // Opened anew: `write` may have replaced the file.
+    sync_file(temporary.path())?;
+    temporary.persist(path).map_err(|error| io_error("renaming a finished file", path)(error.error))?;
+    Ok(sync_dir(parent(path))?)
+}
+
 /// Creates a file with these bytes unless the name is taken; `None` says that it is. Of several
 /// processes that try, one gets the file, and nobody ever reads it half-written.
 ///

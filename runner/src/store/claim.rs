@@ -44,8 +44,23 @@ impl Store {
     /// # Errors
     /// When the store cannot be read or written.
     pub fn claim_checked(&self, key: &StageKey, check: Check) -> Result<Claim> {
+        self.claim_wanted(key, Wanted { check, files: &[] })
+    }
+
+    /// Claims a stage that must have these files. A finished one that lacks some stays as it is, and the caller
+    /// gets the lease to compute it again; the commit then adds what it lacks.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub fn claim_with(&self, key: &StageKey, files: &[String]) -> Result<Claim> {
+        self.claim_wanted(key, Wanted { check: Check::Sizes, files })
+    }
+
+    fn claim_wanted(&self, key: &StageKey, wanted: Wanted) -> Result<Claim> {
         for _ in 0..ROUNDS {
-            if let Found::Sound(stage) = look(&self.stage_path(key), key.hex(), check)? {
+            if let Found::Sound(stage) = look(&self.stage_path(key), key.hex(), wanted.check)?
+                && stage.has(wanted.files)
+            {
                 return Ok(Claim::Done(*stage));
             }
             let seen = self.leases.generations(key.hex())?;
@@ -59,7 +74,7 @@ impl Store {
                     }
                 }
             }
-            if let Some(claim) = self.take(key, check, &seen, notices)? {
+            if let Some(claim) = self.take(key, wanted, &seen, notices)? {
                 return Ok(claim);
             }
         }
@@ -76,13 +91,21 @@ impl Store {
     /// # Errors
     /// When the store cannot be read or written.
     pub fn wait_or_skip(&self, key: &StageKey, waiting: Waiting<'_>) -> Result<Option<Claim>> {
+        self.wait_or_skip_with(key, &[], waiting)
+    }
+
+    /// [`Self::wait_or_skip`] for a stage that must have these files, as in [`Self::claim_with`].
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub fn wait_or_skip_with(&self, key: &StageKey, files: &[String], waiting: Waiting<'_>) -> Result<Option<Claim>> {
         /// How often a request to stop is looked at.
         const NAP: Duration = Duration::from_millis(50);
         let Waiting { poll, patience, stop, on_holder } = waiting;
         let begun = Instant::now();
         let mut told = None;
         loop {
-            let holder = match self.claim(key)? {
+            let holder = match self.claim_with(key, files)? {
                 Claim::Busy(holder) => holder,
                 claim => return Ok(Some(claim)),
             };
@@ -104,7 +127,7 @@ impl Store {
     }
 
     /// Tries to create the lease after those that were `seen`; `None` if the world has changed.
-    fn take(&self, key: &StageKey, check: Check, seen: &[u32], notices: Vec<String>) -> Result<Option<Claim>> {
+    fn take(&self, key: &StageKey, wanted: Wanted, seen: &[u32], notices: Vec<String>) -> Result<Option<Claim>> {
         let generation = seen.last().map_or(1, |latest| latest.saturating_add(1));
         let info = LeaseInfo::new_attempt();
         let Some(file) = self.leases.create(key.hex(), generation, &info)? else { return Ok(None) };
@@ -116,8 +139,8 @@ impl Store {
 
         // What was seen may be old by now: the stage may have been finished, and its leases removed,
         // in between. From here on nobody else can do that.
-        match look(&self.stage_path(key), key.hex(), check)? {
-            Found::Sound(stage) => {
+        match look(&self.stage_path(key), key.hex(), wanted.check)? {
+            Found::Sound(stage) if stage.has(wanted.files) => {
                 self.leases.remove(key.hex(), &[generation]);
                 return Ok(Some(Claim::Done(*stage)));
             }
@@ -129,7 +152,7 @@ impl Store {
                     aside.display()
                 ));
             }
-            Found::Absent => {}
+            Found::Absent | Found::Sound(_) => {}
         }
         let now = self.leases.generations(key.hex())?;
         if now.strip_suffix(&[generation]) != Some(seen) {
@@ -158,6 +181,13 @@ impl Store {
             _ => Ok(to),
         }
     }
+}
+
+/// What a finished stage must be to be done.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    check: Check,
+    files: &'a [String],
 }
 
 /// How to wait for a stage that others compute.
@@ -248,7 +278,7 @@ impl Lease {
 
     /// Finishes the stage: flushes the named artefacts, writes `key.json`, removes everything else
     /// from the folder and renames it to its place. If the stage is there already, that one is kept
-    /// and returned.
+    /// and returned; artefacts that it lacks are added to it.
     ///
     /// # Errors
     /// When an artefact is missing, the lease was lost, or the disk refuses. The work stays in place
@@ -264,7 +294,7 @@ impl Lease {
             .and_then(|()| write_atomic(&key_path, &to_json(&file, &key_path)?))
             .map_err(|error| self.explain(error))?;
         self.ensure_held()?;
-        self.publish()?;
+        self.publish(&file)?;
 
         let place = self.store.stage_path(&self.key);
         match look(&place, self.key.hex(), Check::Sizes)? {
@@ -343,7 +373,7 @@ impl Lease {
     }
 
     /// Renames the folder of the attempt to the stage's place.
-    fn publish(&self) -> Result<()> {
+    fn publish(&self, file: &StageFile) -> Result<()> {
         let place = self.store.stage_path(&self.key);
         let shelf = place.parent().expect("a stage's path has a parent");
         if !shelf.is_dir() {
@@ -355,8 +385,8 @@ impl Lease {
             // A rename cannot replace a folder that is not empty. Equal keys mean equal results, so a
             // sound stage stays; a damaged one makes way.
             Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
-                if let Found::Sound(_) = look(&place, self.key.hex(), Check::Sizes)? {
-                    return Ok(());
+                if let Found::Sound(stage) = look(&place, self.key.hex(), Check::Sizes)? {
+                    return stage.add(&self.dir, file);
                 }
                 self.store.quarantine(&self.key, &self.info.attempt)?;
                 fs::rename(&self.dir, &place).map_err(io_error("committing a stage", &place))?;

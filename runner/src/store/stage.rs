@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::SCHEMA_VERSION;
-use super::error::{Result, StoreError, io_error};
+use super::atomic::{sync_dir, write_atomic};
+use super::error::{Result, StoreError, io_error, to_json};
 use crate::provenance::{ProgramInfo, SourceState};
 
 /// Name of the file that makes a folder a stage.
@@ -61,7 +62,7 @@ pub(super) struct StageFile {
     pub(super) science: Value,
 }
 
-/// A finished stage. It never changes.
+/// A finished stage. What it has never changes; artefacts that it lacked may be added.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StageDir {
     path: PathBuf,
@@ -110,6 +111,34 @@ impl StageDir {
         })
     }
 
+    /// Whether it has all of these files.
+    pub fn has(&self, files: &[String]) -> bool {
+        files.iter().all(|name| self.file.artefacts.contains_key(name))
+    }
+
+    /// Takes over the artefacts that another computation of the stage has and this one lacks, with what its notes
+    /// say of them: lists and maps are united, all else stays. The stage is sound at every instant: a file that
+    /// `key.json` does not name is none of it, and `key.json` is replaced at once.
+    pub(super) fn add(&self, from: &Path, other: &StageFile) -> Result<()> {
+        let mut file = self.file.clone();
+        for (name, artefact) in &other.artefacts {
+            if !file.artefacts.contains_key(name) {
+                let (from, to) = (from.join(name), self.path.join(name));
+                fs::rename(&from, &to).map_err(io_error("adding an artefact to a stage", &from))?;
+                file.artefacts.insert(name.clone(), artefact.clone());
+            }
+        }
+        if file.artefacts.len() == self.file.artefacts.len() {
+            return Ok(());
+        }
+        for (name, value) in &other.manifest.notes {
+            unite(file.manifest.notes.entry(name.clone()).or_insert(Value::Null), value);
+        }
+        sync_dir(&self.path)?;
+        let path = self.path.join(KEY_FILE);
+        write_atomic(&path, &to_json(&file, &path)?)
+    }
+
     /// Reads all files and compares them with their recorded hashes.
     ///
     /// # Errors
@@ -142,6 +171,26 @@ impl StageDir {
             }
         }
         Ok(None)
+    }
+}
+
+/// Adds to a note what another has beyond it.
+fn unite(note: &mut Value, other: &Value) {
+    match (note, other) {
+        (Value::Object(note), Value::Object(other)) => {
+            for (name, value) in other {
+                note.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        (Value::Array(note), Value::Array(other)) => {
+            for value in other {
+                if !note.contains(value) {
+                    note.push(value.clone());
+                }
+            }
+        }
+        (note @ Value::Null, other) => *note = other.clone(),
+        _ => {}
     }
 }
 

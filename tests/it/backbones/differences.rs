@@ -3,10 +3,11 @@
 use candle_core::{Device, Tensor, Var};
 use reid_backbones::init::Init;
 use reid_backbones::ops::{
-    Arrangement, Keep, arrange, block, cross_attention, cross_entropy, dot_products, gelu, l2_normalize, layer_norm,
-    linear, patch_rows, squared_error, standardise, take_tokens,
+    Arrangement, Keep, Pairs, arrange, block, cross_attention, cross_entropy, dot_products, gelu, l2_normalize,
+    layer_norm, linear, patch_rows, sharpened_softmax, soft_cross_entropy, squared_error, standardise, take_tokens,
+    weight_norm_linear,
 };
-use reid_backbones::params::{ModuleId, ParamDef};
+use reid_backbones::params::{ModuleId, ParamDef, Role};
 use reid_backbones::spec::Precision;
 use reid_backbones::vit::{block_defs, linear_defs, norm_defs};
 use reid_backbones::{ParamStore, Result};
@@ -68,6 +69,9 @@ fn operators_with_parameters() -> Result<()> {
         check("block", &[&x, store.module(id).var()], || block(&x, &store.training(), id, heads, None))?;
         let (store, id) = module(&linear_defs(d, d + 3, start.clone()))?;
         check("linear", &[&x, store.module(id).var()], || linear(&x, &store.training(), id))?;
+        let shaped = |name, shape| ParamDef { name, shape, role: Role::Weight, init: start.clone() };
+        let (store, id) = module(&[shaped("weight_g", vec![d + 3, 1]), shaped("weight_v", vec![d + 3, d])])?;
+        check("weight norm", &[&x, store.module(id).var()], || weight_norm_linear(&x, &store.training(), id))?;
         let (store, id) = module(&norm_defs(d))?;
         check("layer norm", &[&x, store.module(id).var()], || layer_norm(&x, &store.training(), id))?;
         let kv = input(2, &[b, n + 2, 2 * d])?;
@@ -86,6 +90,13 @@ fn operators_without_parameters() -> Result<()> {
         check("take tokens", &[&x], || take_tokens(&x, n / 2, n - n / 2))?;
         let target = normal(4, (b, n, d));
         check("squared error", &[&x], || squared_error(&x, &target, None))?;
+
+        let mut pairs = Pairs::new();
+        for row in 0..b as u32 {
+            pairs.push([(row, 0.7), (0, 0.2)]);
+        }
+        let (logits, targets) = (input(10, &[b, d])?, sharpened_softmax(&normal(11, (b, d)), None, 0.5)?);
+        check("soft cross-entropy", &[&logits], || soft_cross_entropy(&logits, &targets, &pairs, 0.5))?;
 
         let (rows, others) = (input(5, &[b + 2, d])?, input(6, &[n, d])?);
         check("dot products", &[&rows, &others], || dot_products(&rows, &others))?;

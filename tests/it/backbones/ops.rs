@@ -26,7 +26,7 @@ fn module(defs: &[ParamDef], seed: u64) -> Result<(ParamStore, ModuleId)> {
 }
 
 /// One tensor of a flat buffer.
-fn part(buffer: &Tensor, entry: &Entry) -> Result<Tensor> {
+pub(super) fn part(buffer: &Tensor, entry: &Entry) -> Result<Tensor> {
     Ok(buffer.narrow(0, entry.offset, entry.len())?.reshape(entry.shape.as_slice())?)
 }
 

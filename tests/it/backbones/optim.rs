@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use reid_backbones::init::Init;
 use reid_backbones::optim::spec::{AdamwSpec, DecayRule, OptimSpec, SgdSpec};
-use reid_backbones::optim::{Optimizer, ema_update, groups};
+use reid_backbones::optim::{Course, Optimizer, ema_update, groups};
 use reid_backbones::params::{ParamDef, Role};
 use reid_backbones::{BackboneError, Gradients, ParamStore, Result};
 use reid_tests::golden::{max_abs, relative_to_max};
@@ -93,18 +93,18 @@ fn saved_optimizers_go_on_as_if_unbroken() -> Result<()> {
         let rate = |multiplier: f64| 0.01 * multiplier;
         let mut first = Optimizer::new(&spec, &unbroken);
         for step in 0..5 {
-            first.step(&unbroken, &gradients(&unbroken, step), &rate)?;
+            first.step(&unbroken, &gradients(&unbroken, step), &Course::of_rate(&rate))?;
         }
         let mut second = Optimizer::new(&spec, &broken);
         for step in 0..3 {
-            second.step(&broken, &gradients(&broken, step), &rate)?;
+            second.step(&broken, &gradients(&broken, step), &Course::of_rate(&rate))?;
         }
         let (state, steps) = second.save(&broken)?;
         assert_eq!(steps, 3);
         let mut third = Optimizer::new(&spec, &broken);
         third.load(&broken, &state.iter().cloned().collect(), steps)?;
         for step in 3..5 {
-            third.step(&broken, &gradients(&broken, step), &rate)?;
+            third.step(&broken, &gradients(&broken, step), &Course::of_rate(&rate))?;
         }
         assert_eq!(all_bits(&unbroken)?, all_bits(&broken)?, "{spec:?}");
 
@@ -132,7 +132,7 @@ fn updates_do_not_depend_on_the_number_of_threads() -> Result<()> {
             for step in 0..3 {
                 let mut gradients = gradients(&store, step);
                 gradients.clip(1.0)?;
-                optimizer.step(&store, &gradients, &|multiplier| 0.1 * multiplier)?;
+                optimizer.step(&store, &gradients, &Course::of_rate(&|multiplier| 0.1 * multiplier))?;
                 ema_update(&average, &store, 0.9)?;
             }
             Ok([all_bits(&store)?, all_bits(&average)?].concat())

@@ -205,18 +205,17 @@ fn captured_attention_is_a_softmax_over_tokens() -> Result<()> {
 fn masked_patches_show_nothing_of_the_picture() -> Result<()> {
     let (vit, store) = tiny()?;
     let token = normal(11, (1, 1, DIMS.width));
-    let forward = |images: &Tensor, cells: &[f32]| {
-        let cells = Tensor::from_slice(cells, (1, 8, 1), &Device::Cpu)?.expand((2, 8, 1))?.contiguous()?;
-        let mask = Some(MaskedPatches { cells: &cells, token: &token });
+    let forward = |images: &Tensor, cells: [bool; 8]| {
+        let mask = Some(MaskedPatches { hidden: &[cells, cells].concat(), token: &token });
         vit.forward(&store.frozen(), images, &Input { mask, ..Input::default() })
     };
     let images = normal(12, (2, 3, 32, 16));
     let other = Tensor::cat(&[&images.narrow(2, 0, 16)?, &normal(13, (2, 3, 16, 16))], 2)?;
-    let lower = [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0];
-    let masked = forward(&images, &lower)?.all;
-    assert_eq!(bits(&masked), bits(&forward(&other, &lower)?.all));
+    let lower = [false, false, false, false, true, true, true, true];
+    let masked = forward(&images, lower)?.all;
+    assert_eq!(bits(&masked), bits(&forward(&other, lower)?.all));
     let plain = vit.forward(&store.frozen(), &images, &Input::default())?.all;
-    assert_eq!(bits(&forward(&images, &[0.0; 8])?.all), bits(&plain));
+    assert_eq!(bits(&forward(&images, [false; 8])?.all), bits(&plain));
     assert!(max_abs(&values(&masked), &values(&plain)) > 0.1);
     Ok(())
 }
@@ -240,12 +239,40 @@ fn side_information_is_added_to_every_token() -> Result<()> {
 }
 
 #[test]
-fn pictures_of_another_size_are_refused() -> Result<()> {
+fn pictures_that_do_not_divide_into_patches_are_refused() -> Result<()> {
     let (vit, store) = tiny()?;
-    for shape in [(1, 3, 16, 32), (1, 3, 40, 16), (1, 3, 16, 16), (1, 1, 32, 16)] {
+    for shape in [(1, 3, 16, 30), (1, 3, 41, 16), (1, 1, 32, 16)] {
         let error = vit.forward(&store.frozen(), &normal(16, shape), &Input::default()).unwrap_err().to_string();
-        assert!(error.contains("32"), "{error}");
+        assert!(error.contains("cannot be cut into patches of side 8"), "{error}");
     }
+    Ok(())
+}
+
+/// A position table that is the same everywhere is the same on every grid.
+#[test]
+fn pictures_of_another_size_get_resampled_positions() -> Result<()> {
+    let (vit, store) = tiny()?;
+    let images = normal(16, (2, 3, 16, 16));
+    let tokens = vit.forward(&store.frozen(), &images, &Input::default())?;
+    assert_eq!((tokens.grid, tokens.all.dims()), ((2, 2), &[2, 5, DIMS.width][..]));
+
+    let flat = store.duplicate()?;
+    let table = store.get("pos_embed").expect("positions")?;
+    let row = table.narrow(1, 1, 1)?;
+    let class = table.narrow(1, 0, 1)?;
+    let cells = table.dim(1)? - 1;
+    flat.set("pos_embed", &Tensor::cat(&[&class, &row.repeat((1, cells, 1))?], 1)?)?;
+    let small = spec([16, 16]);
+    let mut other = ParamStore::new(&Device::Cpu);
+    let small = Vit::with_dims(DIMS, &small, "", &mut other, &|_| Box::new(|| 0.5))?;
+    for (name, value) in flat.tensors()? {
+        let value = if name == "pos_embed" { value.narrow(1, 0, 5)?.contiguous()? } else { value };
+        other.set(&name, &value)?;
+    }
+    let ours = vit.forward(&flat.frozen(), &images, &Input::default())?.all;
+    let expected = small.forward(&other.frozen(), &images, &Input::default())?.all;
+    let worst = max_abs(&values(&ours), &values(&expected));
+    assert!(worst <= TOKENS, "{worst:e}");
     Ok(())
 }
 

@@ -56,6 +56,25 @@ fn a_failing_run_is_recorded_retried_once_and_hurts_no_other() {
 }
 
 #[test]
+fn a_training_that_diverges_keeps_its_last_sound_checkpoint() {
+    let spec = diverging().replace("epochs: 6, batch: 8", "epochs: 6, batch: 8, checkpoint_every: {steps: 1}");
+    let lab = Lab::with("tiny.yaml", &spec);
+    let said = lab.run(&["tiny.yaml"]);
+    let line = said.err.lines().find(|line| line.contains("train bad s0 failed: ")).expect("a failure");
+    let number = |text: &str| -> u64 {
+        let (_, rest) = line.split_once(text).unwrap_or_else(|| panic!("no {text:?} in {line}"));
+        rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok()).expect("a number")
+    };
+    let (failed, kept) = (number("is NaN at step "), number("the state at step "));
+    assert!(kept <= failed && kept + 1 >= failed, "{line}");
+    let path = line.split_once(" is kept: ").expect("a path").1;
+    assert!(std::path::Path::new(path).is_file(), "{path}");
+    // Without one, that is said too.
+    let said = Lab::with("tiny.yaml", &diverging()).run(&["tiny.yaml"]);
+    said.assert_error(100, &["is NaN at step ", "no checkpoint had been written before"]);
+}
+
+#[test]
 fn fail_fast_stops_at_the_first_failure() {
     let lab = Lab::with("tiny.yaml", &diverging());
     let said = lab.run(&["tiny.yaml", "--fail-fast"]);

@@ -26,7 +26,7 @@ protocol: {supervised: {}}
 ";
 
 /// Overrides, each a variant of its own; an empty one is the spec itself.
-const VARIANTS: [&str; 63] = [
+const VARIANTS: [&str; 71] = [
     "",
     "seeds=[1]",
     "seeds={pretrain: [0], downstream: [1]}",
@@ -73,8 +73,16 @@ const VARIANTS: [&str; 63] = [
     "pretrain.train.evaluate_every=never",
     "pretrain.train.evaluate_every={epochs: 10}",
     "pretrain.train.recompute=true",
-    "protocol=direct",
-    "protocol={direct: {evaluation: {normalisation: imagenet}}}",
+    "protocol=frozen",
+    "protocol={frozen: {normalisation: half}}",
+    "protocol={frozen: {pooling: cls_avg}}",
+    "protocol={frozen: {probe: linear}}",
+    "protocol={frozen: {probe: {linear: {width: 64}}}}",
+    "pretrain.take={epoch: 4}",
+    "pretrain.take={epoch: 50}",
+    "pretrain.keep_every={epochs: 20}",
+    "protocol.supervised.labels.identities=0.5",
+    "protocol.supervised.labels.images_per_identity=4",
     "protocol.supervised.train.epochs=60",
     "protocol.supervised.train.lr=0.008",
     "protocol.supervised.train.schedule={transreid_cosine: {warmup: {epochs: 10}}}",
@@ -145,6 +153,8 @@ fn the_keys_of_stages_never_change_by_accident() {
         "pretrain.train.checkpoint_every={steps: 7}",
         "pretrain.train.evaluate_every=never",
         "pretrain.train.recompute=true",
+        "pretrain.take={epoch: 50}",
+        "pretrain.keep_every={epochs: 20}",
         "protocol.supervised.evaluation.batch=32",
     ];
     for variant in neutral {

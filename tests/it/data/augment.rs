@@ -109,7 +109,10 @@ fn pad_crop_moves_the_picture_over_black() {
 #[test]
 fn erasing_puts_noise_into_one_box() {
     let image = Image::black(32, 16);
-    let spec = ViewSpec { erasing: Some(ErasingSpec { probability: 1.0, area: [0.1, 0.2] }), ..whole() };
+    let spec = ViewSpec {
+        erasing: Some(ErasingSpec { probability: 1.0, area: [0.1, 0.2], ..ErasingSpec::default() }),
+        ..whole()
+    };
     for view in draws(&image, &plan(vec![spec]), 20).into_iter().flatten() {
         let erased: Vec<usize> = (0..32 * 16).filter(|&at| view.pixels[at].to_bits() != (-1.0_f32).to_bits()).collect();
         let share = erased.len() as f64 / (32.0 * 16.0);

@@ -10,12 +10,19 @@ use reid_data::loader::{Loader, LoaderSettings, Tail};
 use reid_data::pictures::Pictures;
 use reid_data::plan::EpochPlan;
 use reid_data::sampler::{sequential, shuffle};
-use reid_data::spec::{ErasingSpec, Filter, Normalisation, Size};
+use reid_data::spec::{BlurSpec, ErasingSpec, Filter, JitterSpec, Normalisation, PhotometricSpec, Size};
 use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec};
 
 use super::fixture::Market;
 
 const SETTINGS: LoaderSettings = LoaderSettings { seed: 4, epoch: 2, start: 0, tail: Tail::Drop, workers: 0, queue: 2 };
+
+/// Every operation now and then.
+fn photometric() -> PhotometricSpec {
+    let jitter = JitterSpec { probability: 0.8, ..JitterSpec::default() };
+    let blur = BlurSpec { probability: 0.5, ..BlurSpec::default() };
+    PhotometricSpec { jitter, grayscale: 0.2, blur, solarise: 0.2, ..PhotometricSpec::default() }
+}
 
 /// Two large views, one of them erased, and a small one between them.
 fn views() -> ViewPlan {
@@ -24,6 +31,7 @@ fn views() -> ViewPlan {
         crop: Crop::RandomResized { scale: [0.3, 1.0], ratio: [0.4, 0.8] },
         filter: Filter::Bicubic,
         flip: 0.5,
+        photometric: photometric(),
         normalisation: Normalisation::Imagenet,
         erasing: None,
     };
@@ -148,5 +156,24 @@ fn a_picture_that_vanishes_or_changes_is_named() {
             assert!(matches!(&error, DataError::Changed { path: named, .. } if *named == path), "{error}");
             assert!(loader.next().is_none(), "the loader ends after an error");
         }
+    }
+}
+
+/// A task over features needs the order of the pictures, and none of their bytes.
+#[test]
+fn without_views_no_picture_is_read() {
+    let setup = Setup::new();
+    let pictures = Arc::new(Pictures::new(&setup.dataset, Split::Train, 0));
+    std::fs::remove_dir_all(&setup.dataset.root).expect("the pictures go");
+    let views = Arc::new(ViewPlan { views: Vec::new(), shared_flip: 0.0 });
+    for workers in [0, 2] {
+        let settings = LoaderSettings { workers, ..SETTINGS };
+        let plan = Arc::new(setup.plan.clone());
+        let loader = Loader::new(Arc::clone(&pictures), plan, Arc::clone(&views), settings).expect("threads");
+        let batches: Vec<ViewBatch> = loader.collect::<reid_data::Result<_>>().expect("nothing to read");
+        assert_eq!(batches.len(), setup.plan.steps());
+        let images: Vec<u32> = batches.iter().flat_map(|batch| batch.images.clone()).collect();
+        assert!(images.iter().zip(&setup.plan.draws).all(|(&image, draw)| image == draw.image));
+        assert!(batches.iter().all(|batch| batch.groups.is_empty() && batch.len() == 5));
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use reid_data::DataError;
 use reid_data::dataset::Record;
-use reid_data::sampler::{PkSettings, pk, pk_labels, sequential, shuffle};
+use reid_data::sampler::{Labels, PkSettings, pk, pk_labels, sequential, shuffle, shuffle_labels};
+use reid_data::spec::LabelsSpec;
 
 fn records(identities: &[(i64, bool)]) -> Vec<Record> {
     let record =
@@ -126,4 +127,73 @@ fn given_labels_leave_pictures_out() {
     let plan = pk_labels(&labels, PkSettings { identities: 2, images: 2 }, 1, 0).expect("two labels");
     assert_eq!(plan.draws.len(), 4);
     assert!(plan.draws.iter().all(|draw| labels[draw.image as usize] == Some(draw.label)));
+}
+
+/// Pictures with names of their own.
+fn named(set: &[(i64, bool)]) -> Vec<Record> {
+    let mut records = records(set);
+    for (at, record) in records.iter_mut().enumerate() {
+        record.path = format!("train/{at:05}.jpg");
+    }
+    records
+}
+
+/// Paths of the pictures that have a label, with their identities.
+fn chosen(records: &[Record], spec: LabelsSpec) -> BTreeMap<String, i64> {
+    let labels = Labels::of(records, spec).of_records;
+    let labelled = records.iter().zip(labels).filter(|(_, label)| label.is_some());
+    labelled.map(|(record, _)| (record.path.clone(), record.pid)).collect()
+}
+
+proptest! {
+    #[test]
+    fn subsets_of_labels_are_nested_and_know_no_order(
+        set in identities(),
+        shares in prop::array::uniform2(0.01_f64..1.0),
+        most in prop::array::uniform2(1_usize..6),
+        turn in 0_usize..80,
+    ) {
+        let records = named(&set);
+        let spec = |share: f64, images_per_identity| LabelsSpec { identities: share, images_per_identity };
+        let [few, many] = [shares[0].min(shares[1]), shares[0].max(shares[1])];
+        let [least, more] = [most[0].min(most[1]), most[0].max(most[1])];
+        let small = chosen(&records, spec(few, least));
+        for wider in [spec(few, more), spec(many, least), spec(many, 0), LabelsSpec::default()] {
+            let wide = chosen(&records, wider);
+            prop_assert!(small.iter().all(|(path, pid)| wide.get(path) == Some(pid)), "{:?}", wider);
+        }
+        let mut turned = records.clone();
+        turned.rotate_left(turn % records.len());
+        prop_assert_eq!(&chosen(&turned, spec(few, least)), &small);
+
+        let labels = Labels::of(&records, spec(few, least));
+        let mut own: BTreeMap<u32, usize> = BTreeMap::new();
+        for (record, label) in records.iter().zip(&labels.of_records) {
+            prop_assert!(record.usable || label.is_none());
+            if let Some(label) = label {
+                prop_assert!((*label as usize) < labels.identities);
+                *own.entry(*label).or_default() += 1;
+            }
+        }
+        prop_assert!(own.values().all(|&count| count <= least));
+        prop_assert_eq!(labels.images, own.values().sum::<usize>());
+        let expected = ((few * labels.all_identities as f64).round() as usize).max(2).min(labels.all_identities);
+        prop_assert_eq!(labels.identities, expected);
+    }
+
+    #[test]
+    fn all_labels_are_the_default(set in identities(), seed: u64, batch in 1_usize..9) {
+        let records = named(&set);
+        let labels = Labels::of(&records, LabelsSpec::default());
+        prop_assert!(!labels.is_part());
+        let settings = PkSettings { identities: 1, images: 2 };
+        prop_assert_eq!(pk(&records, settings, seed, 1).ok(), pk_labels(&labels.of_records, settings, seed, 1).ok());
+        // A label more or less is all that tells the two orders of an epoch apart.
+        let images = |draws: &[reid_data::plan::Draw]| draws.iter().map(|draw| draw.image).collect::<Vec<_>>();
+        let plan = shuffle_labels(&labels.of_records, batch, seed, 1);
+        prop_assert_eq!(images(&plan.draws), images(&shuffle(&records, batch, seed, 1).draws));
+        for draw in &plan.draws {
+            prop_assert_eq!(Some(draw.label), labels.of_records[draw.image as usize]);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use reid_data::draws::Draws;
 use reid_data::image::Image;
 use reid_data::rng::{Key, Rng, Stream};
-use reid_data::spec::{ErasingSpec, Filter, Normalisation, Size};
+use reid_data::spec::{ErasingFill, ErasingSpec, Filter, Normalisation, Size};
 use reid_data::transform::{Aspect, ErasingLaw, Region, Resizer, crop, flip, normalise, pad, random_resized_crop};
 use reid_tests::golden::{Golden, max_abs};
 
@@ -22,11 +22,11 @@ const AREA_QUANTILE: f64 = 0.03;
 /// Relative tolerance of quantiles of the aspect.
 const RATIO_QUANTILE: f64 = 0.05;
 
-fn bytes(golden: &Golden, key: &str) -> Vec<u8> {
+pub(super) fn bytes(golden: &Golden, key: &str) -> Vec<u8> {
     golden.i64s(key).into_iter().map(|v| u8::try_from(v).expect("a byte")).collect()
 }
 
-fn image(golden: &Golden, key: &str) -> Image {
+pub(super) fn image(golden: &Golden, key: &str) -> Image {
     let shape = golden.shape(key);
     Image::new(shape[0], shape[1], bytes(golden, key))
 }
@@ -235,5 +235,6 @@ fn random_erasing_with_linear_aspect_is_the_papers() {
         aspect: [0.3, 1.0 / 0.3],
         aspect_law: Aspect::Uniform,
         tries: 100,
+        fill: ErasingFill::Noise,
     });
 }

@@ -138,9 +138,9 @@ fn mae_sincos_pos_embed() {
     }
 }
 
-/// Recorded choices of the reference: `(kind, low, high, value)`, kind 0 real, 1 integer.
-struct Replay<'a> {
-    choices: std::slice::Iter<'a, [f64; 4]>,
+/// Recorded choices of the reference: `(kind, low, high, value)`, kind 0 real, 1 integer, 3 one of several.
+pub(super) struct Replay<'a> {
+    pub(super) choices: std::slice::Iter<'a, [f64; 4]>,
 }
 
 impl Replay<'_> {
@@ -162,6 +162,10 @@ impl Draws for Replay<'_> {
 
     fn integer(&mut self, low: usize, high: usize) -> usize {
         self.next(1.0, low as f64, high as f64) as usize
+    }
+
+    fn choice(&mut self, count: usize) -> usize {
+        self.next(3.0, 0.0, (count - 1) as f64) as usize
     }
 }
 
@@ -199,7 +203,7 @@ fn block_mask_beit_traces() {
         let masks = golden.i64s(&format!("out.{name}.trace.masks"));
         for (bounds, expected) in offsets.windows(2).zip(masks.chunks(grid.cells())) {
             let mut replay = Replay { choices: draws[bounds[0] as usize..bounds[1] as usize].iter() };
-            let mask = law.draw(&mut replay, grid, target);
+            let mask = law.draw(&mut replay, grid, target as f64);
             let hidden: Vec<i64> = mask.hidden.iter().map(|&hidden| i64::from(hidden)).collect();
             assert_eq!(hidden, expected, "{name}: mask of choices {bounds:?}");
             assert_eq!(replay.choices.len(), 0, "{name}: choices left over");
@@ -218,7 +222,7 @@ fn block_mask_beit_statistics() {
         let mut frequency = vec![0.0; grid.cells()];
         for draw in 0..n {
             let key = Key { seed: 0, stream: Stream::Mask, epoch: 0, draw, view: 0 };
-            let mask = law.draw(&mut Rng::new(key), grid, target);
+            let mask = law.draw(&mut Rng::new(key), grid, target as f64);
             counts.push(mask.count() as f64);
             for (share, _) in frequency.iter_mut().zip(&mask.hidden).filter(|&(_, &hidden)| hidden) {
                 *share += 1.0 / f64::from(n);

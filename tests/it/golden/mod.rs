@@ -1,6 +1,8 @@
 //! Every test against reference numbers; `cargo golden` runs exactly these.
 
 mod augment;
+mod color;
+mod dino;
 mod losses;
 mod mae;
 mod metrics;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use reid_backbones::init::Init;
 use reid_backbones::optim::spec::{AdamwSpec, DecayRule, OptimSpec, SgdSpec};
-use reid_backbones::optim::{Optimizer, ema_update, groups};
+use reid_backbones::optim::{Course, Optimizer, ema_update, groups};
 use reid_backbones::params::{ParamDef, Role};
 use reid_backbones::spec::{Positions, VitDims, VitSize, VitSpec};
 use reid_backbones::vit::linear_defs;
@@ -49,7 +49,7 @@ fn check_trajectory(case: &str, spec: &OptimSpec) -> Result<()> {
     let rates = golden.f64s("in.lr");
     assert_eq!(rates.len(), golden.param::<usize>("steps"));
     for (step, rate) in rates.into_iter().enumerate() {
-        optimizer.step(&store, &gradients_of(&golden, step)?, &|multiplier| rate * multiplier)?;
+        optimizer.step(&store, &gradients_of(&golden, step)?, &Course::of_rate(&|multiplier| rate * multiplier))?;
         for (name, _) in TENSORS {
             let ours = store.get(&format!("p.{name}")).expect("a parameter of the store")?;
             let expected = values(&golden.tensor(&format!("out.{case}.{name}")).get(step)?);
@@ -64,7 +64,7 @@ fn check_trajectory(case: &str, spec: &OptimSpec) -> Result<()> {
 fn adamw() -> Result<()> {
     let weight_decay = Golden::load("optimisers").param("weight_decay");
     for (case, betas) in [("adamw", [0.9, 0.999]), ("adamw_b95", [0.9, 0.95])] {
-        let spec = AdamwSpec { betas, eps: 1e-8, weight_decay, decay: DecayRule::NotVectors, layer_decay: 1.0 };
+        let spec = AdamwSpec { betas, eps: 1e-8, weight_decay, decay: DecayRule::NotVectors, ..AdamwSpec::default() };
         check_trajectory(case, &OptimSpec::Adamw(spec))?;
     }
     Ok(())

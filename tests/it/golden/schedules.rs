@@ -1,12 +1,17 @@
-//! Golden: learning rates by epoch.
+//! Golden: courses of rates, weight decay and momenta.
 
-use reid_objectives::math::schedule::{RunLength, learning_rate};
-use reid_objectives::spec::{Duration, ScheduleSpec, TransreidCosine};
+use reid_backbones::optim::spec::{AdamwSpec, CosineDecay, DecayCourse, OptimSpec};
+use reid_objectives::math::schedule::{RunLength, learning_rate, teacher_momentum, weight_decay};
+use reid_objectives::spec::{
+    CosineMomentum, DinoCosine, Duration, Momentum, ScheduleSpec, TransreidCosine, WarmupCosine,
+};
 use reid_tests::Golden;
 use reid_tests::golden::max_abs;
 
 /// Learning rates, f64, absolute.
 const F64_RATE: f64 = 1e-12;
+/// Courses of self-supervised trainings, f64, absolute.
+const SSL: f64 = 1e-12;
 
 /// Factor of a parameter group by the rules of TransReID's `make_optimizer`.
 fn multiplier(golden: &Golden, name: &str) -> f64 {
@@ -35,7 +40,7 @@ fn transreid_lr() {
     assert_eq!(groups, multipliers.len());
     // Epochs of one step and of several, at their first and last step.
     for steps_per_epoch in [1, 7] {
-        let run = RunLength { steps: epochs * steps_per_epoch, epochs };
+        let run = RunLength { steps: epochs * steps_per_epoch, epochs: epochs as f64 };
         for within in [0, steps_per_epoch - 1] {
             let rates = |epoch: usize| {
                 let step = epoch * steps_per_epoch + within;
@@ -48,4 +53,61 @@ fn transreid_lr() {
             assert!(max_abs(&first, &golden.f64s("out.initial")) <= F64_RATE, "the first epoch's rates");
         }
     }
+}
+
+/// `[base, final, epochs, steps of an epoch, epochs of warm-up, start]` of DINO's `cosine_scheduler`.
+fn cosine(golden: &Golden, name: &str) -> ([f64; 6], RunLength, Vec<f64>) {
+    let given = golden.f64s(&format!("in.{name}.base_final_epochs_iters_warmupepochs_start"));
+    let given: [f64; 6] = given.try_into().expect("six numbers");
+    let epochs = given[2] as usize;
+    let run = RunLength { steps: epochs * given[3] as usize, epochs: given[2] };
+    let expected = golden.f64s(&format!("out.{name}"));
+    assert_eq!(expected.len(), run.steps);
+    (given, run, expected)
+}
+
+/// The three courses of DINO and iBOT: rate, weight decay and momentum.
+#[test]
+fn ssl_schedules() {
+    let golden = Golden::load("ssl_schedules");
+
+    let ([base, floor, _, _, warmup, start], run, expected) = cosine(&golden, "lr");
+    let spec = ScheduleSpec::DinoCosine(DinoCosine { warmup: Duration::Epochs(warmup), start, floor });
+    let ours: Vec<f64> = (0..run.steps).map(|step| learning_rate(&spec, base, 1.0, step, run)).collect();
+    assert!(max_abs(&ours, &expected) <= SSL, "rate");
+
+    let ([base, end, _, _, warmup, _], run, expected) = cosine(&golden, "wd");
+    assert!(warmup.abs() < 1e-12, "our courses of decay and momentum have no warm-up");
+    let decay_course = DecayCourse::Cosine(CosineDecay { end });
+    let optim = OptimSpec::Adamw(AdamwSpec { weight_decay: base, decay_course, ..AdamwSpec::default() });
+    let ours: Vec<f64> = (0..run.steps).map(|step| weight_decay(&optim, base, step, run)).collect();
+    assert!(max_abs(&ours, &expected) <= SSL, "weight decay");
+
+    let ([start, end, _, _, warmup, _], run, expected) = cosine(&golden, "mom");
+    assert!(warmup.abs() < 1e-12, "our courses of decay and momentum have no warm-up");
+    let momentum = Momentum::Cosine(CosineMomentum { start, end });
+    let ours: Vec<f64> = (0..run.steps).map(|step| teacher_momentum(momentum, step, run)).collect();
+    assert!(max_abs(&ours, &expected) <= SSL, "momentum");
+}
+
+/// MAE's and MoCo v3's rate, and MoCo v3's momentum, at fractions of an epoch.
+#[test]
+fn ssl_schedules_by_epoch() {
+    let golden = Golden::load("ssl_schedules");
+    let at = golden.f64s("in.epochs_real");
+    let per_epoch = (1.0 / (at[1] - at[0])).round() as usize;
+    let run = |total: f64| RunLength { steps: per_epoch * total as usize, epochs: total };
+    let rates = |base: f64, floor: f64, warmup: f64, total: f64| -> Vec<f64> {
+        let course = WarmupCosine { warmup: Duration::Epochs(warmup), floor: floor / base };
+        let spec = ScheduleSpec::WarmupCosine(course);
+        (0..at.len()).map(|step| learning_rate(&spec, base, 1.0, step, run(total))).collect()
+    };
+    let [base, floor, warmup, total] = golden.f64s("in.mae.lr_min_warm_total").try_into().expect("four numbers");
+    assert!(max_abs(&rates(base, floor, warmup, total), &golden.f64s("out.mae_lr")) <= SSL, "MAE");
+
+    let [base, warmup, total, start] = golden.f64s("in.mocov3.lr_warm_total_m").try_into().expect("four numbers");
+    assert!(max_abs(&rates(base, 0.0, warmup, total), &golden.f64s("out.mocov3_lr")) <= SSL, "MoCo v3");
+    let momentum = Momentum::Cosine(CosineMomentum { start, end: 1.0 });
+    let ours: Vec<f64> = (0..at.len()).map(|step| teacher_momentum(momentum, step, run(total))).collect();
+    assert!(max_abs(&ours, &golden.f64s("out.mocov3_momentum")) <= SSL, "MoCo v3's momentum");
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
-use reid_backbones::optim::Optimizer;
 use reid_backbones::optim::spec::{AdamwSpec, OptimSpec};
+use reid_backbones::optim::{Course, Optimizer};
 use reid_backbones::spec::{Positions, VitDims, VitSize, VitSpec};
 use reid_backbones::{Gradients, ParamStore, Vit};
 use reid_data::dataset::{Record, Split};
@@ -69,7 +69,7 @@ pub(crate) fn batch(samples: usize, views: usize, seed: u64) -> ViewBatch {
     }
 }
 
-fn wave(rng: &mut Rng, h: usize, w: usize) -> Vec<f32> {
+pub(crate) fn wave(rng: &mut Rng, h: usize, w: usize) -> Vec<f32> {
     let (along, down, phase) = (rng.range(-0.5, 0.5), rng.range(-0.5, 0.5), rng.range(0.0, 6.0));
     let value = |at: usize| ((at % w) as f64 * along + (at / w) as f64 * down + phase).sin() as f32;
     (0..h * w).map(value).collect()
@@ -96,7 +96,7 @@ pub(crate) fn reordered(batch: &ViewBatch, order: &[usize]) -> ViewBatch {
 }
 
 pub(crate) fn clock(step: usize, steps: usize) -> Clock {
-    Clock { epoch: 0, epochs: 1, step, steps, seed: 3 }
+    Clock { epoch: 0, epochs: 1.0, step, steps, seed: 3 }
 }
 
 pub(crate) fn scalar(tensor: &Tensor) -> f64 {
@@ -117,7 +117,7 @@ pub(crate) fn train(task: &mut dyn Task, batch: &ViewBatch, steps: usize, rate: 
         let output = task.step(batch, clock(step, steps))?;
         losses.push(scalar(&output.loss));
         let gradients = gradients(task, &output)?;
-        optimizer.step(task.trainable(), &gradients, &|multiplier| rate * multiplier)?;
+        optimizer.step(task.trainable(), &gradients, &Course::of_rate(&|multiplier| rate * multiplier))?;
         task.after_step(&[output], clock(step, steps))?;
     }
     Ok(losses)

@@ -278,7 +278,7 @@ fn the_teacher_moves_by_averaging_only() -> Result<()> {
         assert_eq!(bits(&teacher), bits(&start[&name]), "{name}: neither a step nor the student moves it");
     }
     task.after_step(&[output], clock(0, 20))?;
-    let momentum = ema_momentum(half_life, RunLength { steps: 20, epochs: 1 });
+    let momentum = ema_momentum(half_life, RunLength { steps: 20, epochs: 1.0 });
     assert!((momentum - 0.5_f64.sqrt()).abs() < 1e-12);
     for (name, teacher) in task.save()?.tensors {
         let pairs = values(&start[&name]).into_iter().zip(values(&student(&task)?[&name]));

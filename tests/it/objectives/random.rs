@@ -14,7 +14,7 @@ fn kept(factor: f32, keep: f64) -> bool {
 #[test]
 fn branches_are_dropped_as_often_as_asked() {
     let draws: Vec<u32> = (0..4000).collect();
-    let blocks = drop_paths(LARGEST, DEPTH, 1, 2, &draws).expect("something may drop");
+    let blocks = drop_paths(LARGEST, DEPTH, 1, 2, &draws, 0..1).expect("something may drop");
     assert_eq!(blocks.len(), DEPTH);
     let n = draws.len() as f64;
     for (i, block) in blocks.iter().enumerate() {
@@ -37,9 +37,9 @@ fn branches_are_dropped_as_often_as_asked() {
 
 #[test]
 fn dropped_branches_are_keyed_by_seed_epoch_and_draw() {
-    let all = drop_paths(LARGEST, DEPTH, 1, 2, &(0..64).collect::<Vec<_>>()).expect("something may drop");
+    let all = drop_paths(LARGEST, DEPTH, 1, 2, &(0..64).collect::<Vec<_>>(), 0..1).expect("something may drop");
     let order = [63, 5, 17, 5];
-    let some = drop_paths(LARGEST, DEPTH, 1, 2, &order).expect("something may drop");
+    let some = drop_paths(LARGEST, DEPTH, 1, 2, &order, 0..1).expect("something may drop");
     for (all, some) in all.iter().zip(&some) {
         for (at, &draw) in order.iter().enumerate() {
             assert_eq!(some.attention[at], all.attention[draw as usize]);
@@ -48,14 +48,18 @@ fn dropped_branches_are_keyed_by_seed_epoch_and_draw() {
     }
     let draws: Vec<u32> = (0..64).collect();
     for (seed, epoch) in [(2, 2), (1, 3)] {
-        assert_ne!(drop_paths(LARGEST, DEPTH, seed, epoch, &draws).as_ref(), Some(&all), "seed {seed}, epoch {epoch}");
+        assert_ne!(
+            drop_paths(LARGEST, DEPTH, seed, epoch, &draws, 0..1).as_ref(),
+            Some(&all),
+            "seed {seed}, epoch {epoch}"
+        );
     }
 }
 
 #[test]
 fn nothing_is_dropped_where_nothing_may() {
-    assert_eq!(drop_paths(0.0, DEPTH, 1, 2, &[0, 1]), None);
-    let only = drop_paths(0.9, 1, 1, 2, &[0, 1, 2]).expect("a single block");
+    assert_eq!(drop_paths(0.0, DEPTH, 1, 2, &[0, 1], 0..1), None);
+    let only = drop_paths(0.9, 1, 1, 2, &[0, 1, 2], 0..1).expect("a single block");
     assert_eq!((&only[0].attention, &only[0].mlp), (&vec![1.0; 3], &vec![1.0; 3]), "the first block never drops");
 }
 

@@ -53,6 +53,8 @@ fn full_run() -> RunRow {
     row.varied.insert("a.count".to_owned(), Scalar::Int(-3));
     row.varied.insert("a.rate".to_owned(), Scalar::Float(0.1));
     row.varied.insert("objective".to_owned(), Scalar::Text("person_mae".to_owned()));
+    row.tuned.insert("a.lr".to_owned(), Scalar::Float(1e-3));
+    row.trial = true;
     with_metric(row, "test.map", 0.123_456_789_012_345_67)
 }
 
@@ -95,7 +97,7 @@ fn files_carry_types_version_commits_and_units() {
     let mut reader = ParquetReader::new(file);
     let pairs = reader.get_metadata().expect("metadata").key_value_metadata().clone().expect("pairs");
     let value = |key: &str| pairs.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.clone());
-    assert_eq!(value("reid_run.schema_version").as_deref(), Some("1"));
+    assert_eq!(value("reid_run.schema_version").as_deref(), Some("2"));
     assert_eq!(value("reid_run.commit"), Some("a".repeat(40)));
     assert_eq!(value("reid_run.spec_commit"), Some("5".repeat(40)));
     let units: serde_json::Value = serde_json::from_str(&value("reid_run.units").expect("units")).expect("JSON");

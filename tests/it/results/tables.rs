@@ -243,6 +243,22 @@ fn protocols_are_not_mixed() {
 }
 
 #[test]
+fn an_experiment_may_sweep_what_is_ranked() {
+    let mut runs = sweep();
+    for (at, row) in runs.iter_mut().enumerate() {
+        let pooling = ["cls", "avg", "max"][at / 3];
+        row.protocol = format!("{pooling}, squared Euclidean");
+        row.varied.insert("protocol.frozen.pooling".to_owned(), Scalar::Text(pooling.to_owned()));
+    }
+    let shown = table(&runs, &TableOptions::default());
+    assert!(shown.fields.iter().any(|field| field.short == "pooling"));
+    assert!(shown.columns.iter().any(|column| column.verdict.is_some()), "its rows are ranked");
+    // What the sweep does not explain is refused as ever.
+    runs[4].protocol = "euclidean".to_owned();
+    assert!(matches!(refusal(&runs, &TableOptions::default()), ResultsError::MixedProtocols { .. }));
+}
+
+#[test]
 fn the_choice_is_made_on_validation_or_confessed() {
     let mut runs = sweep();
     // Validation prefers the second point, test the third.

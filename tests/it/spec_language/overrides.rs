@@ -22,7 +22,7 @@ fn a_choice_replaces_the_other() {
     let run = with(&["pretrain.objective=none"]);
     assert_eq!(run.label, "none");
     assert!(matches!(run.spec.pretrain.objective, ObjectiveSpec::None(_)));
-    assert_eq!(with(&["pretrain.objective=none", "protocol=direct"]).label, "untrained");
+    assert_eq!(with(&["pretrain.objective=none", "protocol=frozen"]).label, "untrained");
 
     let run = with(&["pretrain.objective.mae.mask_ratio=0.6"]);
     let ObjectiveSpec::PersonMae(spec) = &run.spec.pretrain.objective else { panic!() };

@@ -17,7 +17,7 @@ fn a_list_mixes_baselines_and_a_grid() {
     let ratio = "pretrain.objective.person_mae.mask_ratio";
     let mae = "pretrain.objective.mae.mask_ratio";
     let expected = [
-        ("untrained", json!({"pretrain.objective": "none", "protocol": "direct"})),
+        ("untrained", json!({"pretrain.objective": "none", "protocol": "frozen"})),
         ("none", json!({"pretrain.objective": "none", "protocol": "supervised"})),
         ("person_mae", json!({"pretrain.objective": "person_mae", "protocol": "supervised", ratio: 0.25})),
         ("person_mae", json!({"pretrain.objective": "person_mae", "protocol": "supervised", ratio: 0.5})),
@@ -51,10 +51,10 @@ fn parts_multiply_in_order_and_the_same_point_runs_once() {
             "none micro null supervised",
             "none tiny null supervised",
             "person_mae micro 0.25 supervised",
-            "person_mae micro 0.25 direct",
+            "person_mae micro 0.25 frozen",
             "person_mae tiny 0.25 supervised",
             "person_mae micro 0.75 supervised",
-            "person_mae micro 0.75 direct",
+            "person_mae micro 0.75 frozen",
             "person_mae tiny 0.75 supervised",
         ]
     );

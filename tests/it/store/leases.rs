@@ -1,11 +1,13 @@
 //! Claiming, committing, taking over.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use reid_runner::store::{Claim, LeaseInfo, StageKey, Store, StoreError, Timing, Waiting};
+use reid_runner::store::{Claim, LeaseInfo, StageKey, StageManifest, Store, StoreError, Timing, Waiting};
+use serde_json::json;
 
 use super::{done, key, manifest, mine, names, store, work};
 
@@ -326,4 +328,35 @@ fn waiting_ends_when_told_or_out_of_patience() {
     let stopped = Waiting { poll: Duration::from_mins(1), patience: None, stop: &|| true, on_holder: &mut on_holder };
     assert!(store.wait_or_skip(&key, stopped).expect("a wait").is_none());
     assert_eq!(told, 2, "each wait tells of its holder once");
+}
+
+#[test]
+fn what_a_finished_stage_lacks_is_added_to_it() {
+    let (_folder, store) = store();
+    let key = key("a");
+    let first = work(mine(store.claim(&key).expect("a claim")), "numbers").expect("a commit");
+    let extra = ["extra".to_owned()];
+    assert!(!first.has(&extra) && first.has(&[]));
+    assert_eq!(done(store.claim_with(&key, &[]).expect("a claim")), first);
+
+    // While it is computed again, what is there is there.
+    let lease = mine(store.claim_with(&key, &extra).expect("a claim"));
+    assert!(lease.notices().is_empty(), "nothing is wrong with it");
+    assert_eq!(done(store.claim(&key).expect("a claim")), first);
+    assert!(matches!(store.claim_with(&key, &extra).expect("a claim"), Claim::Busy(_)));
+    fs::write(lease.dir().join("weights.safetensors"), "other numbers").expect("an artefact");
+    fs::write(lease.dir().join("extra"), "more").expect("an artefact");
+    let more = manifest();
+    let notes = BTreeMap::from([("images".to_owned(), json!(1)), ("kept".to_owned(), json!({"4": 2}))]);
+    let more = StageManifest { label: "again".to_owned(), notes, ..more };
+    let second = lease.commit(&more, &["weights.safetensors", "extra"]).expect("a commit");
+
+    second.verify().expect("a sound stage");
+    let read = |name: &str| fs::read_to_string(second.artefact(name).expect("a path")).expect("text");
+    assert_eq!((read("weights.safetensors"), read("extra")), ("numbers".to_owned(), "more".to_owned()));
+    assert_eq!(second.manifest().label, first.manifest().label);
+    assert_eq!((&second.manifest().notes["images"], &second.manifest().notes["kept"]), (&json!(64), &json!({"4": 2})));
+    assert_eq!(done(store.claim_with(&key, &extra).expect("a claim")), second);
+    assert!(names(&store.root().join("partial")).is_empty() && names(&store.root().join("leases")).is_empty());
+    assert!(names(&store.root().join("quarantine")).is_empty());
 }

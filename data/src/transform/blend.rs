@@ -1,0 +1,37 @@
+//! Brightness, contrast and saturation, as PIL's `ImageEnhance` computes them: each blends the picture
+//! with a degenerate of it, `degenerate + factor * (picture - degenerate)` in f32, clipped to 8 bits
+//! and truncated. A factor of 1 is the picture itself, 0 the degenerate.
+
+use super::grayscale::luma;
+use super::lookup;
+use crate::image::Image;
+
+fn blend(degenerate: f32, level: u8, factor: f32) -> u8 {
+    // The cast truncates, which is what PIL's does.
+    (degenerate + factor * (f32::from(level) - degenerate)).clamp(0.0, 255.0) as u8
+}
+
+/// Blends with black.
+pub fn adjust_brightness(image: &mut Image, factor: f64) {
+    let factor = factor as f32;
+    lookup(image, |level| blend(0.0, level, factor));
+}
+
+/// Blends with the even grey of the picture's mean luma, rounded half up.
+pub fn adjust_contrast(image: &mut Image, factor: f64) {
+    let (pixels, _) = image.data.as_chunks::<3>();
+    let total: u64 = pixels.iter().map(|&pixel| u64::from(luma(pixel))).sum();
+    // A picture without pixels has no mean, and nothing to adjust.
+    let mean = (total as f64 / pixels.len().max(1) as f64 + 0.5) as u8;
+    let factor = factor as f32;
+    lookup(image, |level| blend(f32::from(mean), level, factor));
+}
+
+/// Blends each pixel with its own luma.
+pub fn adjust_saturation(image: &mut Image, factor: f64) {
+    let factor = factor as f32;
+    for pixel in image.data.as_chunks_mut::<3>().0 {
+        let grey = f32::from(luma(*pixel));
+        *pixel = pixel.map(|level| blend(grey, level, factor));
+    }
+}
