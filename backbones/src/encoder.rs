@@ -31,9 +31,12 @@ pub trait Encoder: Send + Sync {
 pub struct Input<'a> {
     /// Patches that enter the encoder; all of them if absent. What is left out costs nothing.
     pub keep: Option<&'a Keep>,
+    /// Sequences that each picture's patches are split into, in order and of equal length, each with the class
+    /// token and its patches' own positions: `b` pictures become `b * split` samples. One if absent.
+    pub split: Option<usize>,
     /// Patches whose embedding is replaced before positions are added.
     pub mask: Option<MaskedPatches<'a>>,
-    /// `[b, d]`, added to every token, such as a camera's embedding.
+    /// `[b, d]`, or `[b * split, d]`, added to every token, such as a camera's embedding.
     pub side: Option<&'a Tensor>,
     /// Batch norms, where the encoder has some, use the batch's own statistics and hand them out; by default they
     /// use the running ones.

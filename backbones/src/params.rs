@@ -76,6 +76,8 @@ pub struct Module {
     pub layer: usize,
     /// Tensors in order; offsets ascend without gaps.
     pub entries: Arc<[Entry]>,
+    /// Whether it keeps its values: no gradient reaches it, and no update changes it.
+    pub frozen: bool,
     var: Var,
 }
 
@@ -170,8 +172,18 @@ impl ParamStore {
         }
         let len = values.len();
         let var = Var::from_vec(values, len, &self.device)?;
-        self.modules.push(Module { name: name.to_owned(), layer, entries: entries.into(), var });
+        self.modules.push(Module { name: name.to_owned(), layer, entries: entries.into(), frozen: false, var });
         Ok(ModuleId(self.modules.len() - 1))
+    }
+
+    /// Makes the modules whose names begin so keep their values from now on.
+    ///
+    /// # Panics
+    /// If there is none, which is our bug.
+    pub fn freeze(&mut self, prefix: &str) {
+        let mut modules = self.modules.iter_mut().filter(|module| module.name.starts_with(prefix)).peekable();
+        assert!(modules.peek().is_some(), "no module {prefix} to freeze");
+        modules.for_each(|module| module.frozen = true);
     }
 
     /// A copy with buffers of its own, such as a teacher.
@@ -337,8 +349,8 @@ impl Params<'_> {
 
     /// A module's buffer, `[len]`.
     pub fn buffer(&self, id: ModuleId) -> Tensor {
-        let var = &self.store.modules[id.0].var;
-        if self.tracked { var.as_tensor().clone() } else { var.as_detached_tensor() }
+        let Module { var, frozen, .. } = &self.store.modules[id.0];
+        if self.tracked && !frozen { var.as_tensor().clone() } else { var.as_detached_tensor() }
     }
 
     /// A module's only tensor, in its shape.

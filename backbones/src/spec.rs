@@ -142,6 +142,10 @@ pub enum Positions {
     Learned,
     /// Fixed two-dimensional sine and cosine in MAE's layout; the class token's row is zero.
     SinCos,
+    /// MoCo v3's (arXiv 2104.02057), with its initial values: as `sin_cos`, but the table runs down columns
+    /// while patches run along rows. On a square grid that only mirrors the picture at its diagonal; on any
+    /// other it scrambles neighbours. For weights and comparisons that need just that.
+    SinCosMoco,
 }
 
 /// Arithmetic of training and evaluation.

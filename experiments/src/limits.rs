@@ -51,6 +51,10 @@ pub const QUEUE: Rule = Rule {
 pub const PROTOTYPES: Rule =
     Rule { code: "spec::many-prototypes", whole: Whole::Pool, most: 1.0, why: "most of them can be no picture's" };
 
+/// Batch.
+pub const BATCH: Rule =
+    Rule { code: "spec::batch-over-pool", whole: Whole::Pool, most: 1.0, why: "an epoch has no whole batch" };
+
 impl Rule {
     /// Whether a share of the whole is too large.
     pub fn is_broken(&self, share: f64) -> bool {
@@ -58,6 +62,12 @@ impl Rule {
         const ROUNDING: f64 = 1e-9;
         share > self.most * (1.0 + ROUNDING)
     }
+}
+
+/// Steps in which a moving average with this momentum halves a value's weight: `ln 0.5 / ln momentum`; 0 without any
+/// memory, infinite where nothing new ever enters.
+pub fn half_life_steps(momentum: f64) -> f64 {
+    (0.5_f64.ln() / momentum.ln()).abs()
 }
 
 /// A field and its rule.
@@ -80,6 +90,7 @@ pub const LIMITS: &[Limit] = &[
     limit("pretrain.train.schedule.warmup_cosine.warmup", WARMUP, always),
     limit("pretrain.train.schedule.dino_cosine.warmup", WARMUP, always),
     limit("pretrain.train.schedule.transreid_cosine.warmup", WARMUP, always),
+    limit("pretrain.train.batch", BATCH, always),
     limit("protocol.supervised.train.schedule.warmup_cosine.warmup", WARMUP, always),
     limit("protocol.supervised.train.schedule.transreid_cosine.warmup", WARMUP, always),
     limit("pretrain.objective.person_mae.teacher_half_life", HALF_LIFE, has_person_mae_teacher),
@@ -92,6 +103,10 @@ pub const LIMITS: &[Limit] = &[
     limit("pretrain.objective.mim_dino.freeze_last_layer", RAMP, always),
     limit("pretrain.objective.mim_dino.head.prototypes", PROTOTYPES, always),
     limit("pretrain.objective.mim_dino.head.patch_prototypes", PROTOTYPES, has_masked_patches),
+    limit("pretrain.objective.up_reid.momentum.half_life", HALF_LIFE, always),
+    limit("pretrain.objective.up_reid.momentum.cosine.start", HALF_LIFE, always),
+    limit("pretrain.objective.up_reid.variant.queue.size", QUEUE, always),
+    limit("pretrain.objective.up_reid.strips.warmup", RAMP, has_strips),
 ];
 
 fn always(_: &RunSpec) -> bool {
@@ -104,4 +119,8 @@ fn has_person_mae_teacher(run: &RunSpec) -> bool {
 
 fn has_masked_patches(run: &RunSpec) -> bool {
     matches!(&run.pretrain.objective, ObjectiveSpec::MimDino(spec) if spec.mim_weight > 0.0)
+}
+
+fn has_strips(run: &RunSpec) -> bool {
+    matches!(&run.pretrain.objective, ObjectiveSpec::UpReid(spec) if spec.strips.weight > 0.0)
 }

@@ -230,7 +230,7 @@ impl Loader<'_> {
                 let message = format!("trials and runs together are more than {MAX_RUNS}");
                 let issue = Issue::error("spec::sweep-too-large", message).at(tune.place.clone(), "");
                 self.issues.push(issue.help("try fewer values, or with fewer seeds"));
-                break;
+                return Tuning { by: tune.by, seeds: tune.seeds.clone(), points };
             }
             points.push(self.candidates(base, point, &axes));
         }
@@ -285,7 +285,7 @@ impl Loader<'_> {
                     counts.push(text);
                 }
             }
-            let message = format!("initialisations have grids of different size: {}", counts.join(", "));
+            let message = format!("initialisations try grids of different size: {}", counts.join(", "));
             let fewest = points.iter().find(|point| point.candidates.len() == least && !point.fields.is_empty());
             let label = fewest.map_or("none", |point| point.label.as_str());
             let issue = Issue::warning("spec::unequal-trials", message).at(tune.place.clone(), "");

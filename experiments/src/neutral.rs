@@ -25,6 +25,7 @@ pub const NEUTRAL: &[Neutral] = &[
     Neutral { suffix: "vit.stride", value: r#""patch""# },
     Neutral { suffix: "vit.stem", value: r#""patch""# },
     Neutral { suffix: "vit.part_tokens", value: "0" },
+    Neutral { suffix: "pretrain.budget", value: r#"{"train_epochs":{}}"# },
 ];
 
 /// The value without fields that are at their neutral value.

@@ -1,11 +1,15 @@
 //! Names for whole settings. They exist in what is written only: resolving replaces a preset by its
 //! canonical variant with all fields, so that equal science has equal keys.
 
+use reid_data::spec::{BlurSpec, ErasingSpec, JitterSpec, PhotometricSpec};
 use reid_objectives::mim_dino::spec::{DinoHeadSpec, MaskRatio, MimDinoSpec, MimMaskSpec, MultiCropSpec};
 use reid_objectives::person_mae::spec::{
     DecoderKind, DecoderSpec, LossOn, MaskKind, PersonMaeSpec, PixelNorm, Region, Target,
 };
-use reid_objectives::spec::SupervisedSpec;
+use reid_objectives::spec::{CosineMomentum, Momentum, SupervisedSpec};
+use reid_objectives::up_reid::spec::{
+    ConsistencySpec, ContrastAugment, ContrastSpec, ContrastVariant, InBatchSpec, QueueSpec, StripsSpec, UpReidSpec,
+};
 use serde_json::Value as Json;
 
 /// A name for a variant with settings.
@@ -69,6 +73,22 @@ pub const PRESETS: &[Preset] = &[
         fields: || json(MimDinoSpec::default()),
     },
     Preset {
+        choice: "ObjectiveSpec",
+        name: "moco_v2",
+        doc: "MoCo v2 (arXiv 2003.04297): `up_reid` without consistency and strips, with a queue and the augmentation of \
+              its authors.",
+        variant: "up_reid",
+        fields: || json(moco_v2()),
+    },
+    Preset {
+        choice: "ObjectiveSpec",
+        name: "moco_v3",
+        doc: "MoCo v3 (arXiv 2104.02057): `up_reid` without consistency and strips, in the batch, with projector, \
+              predictor, frozen patch embedding and the augmentation of its authors.",
+        variant: "up_reid",
+        fields: || json(moco_v3()),
+    },
+    Preset {
         choice: "ProtocolSpec",
         name: "transreid_ssl",
         doc: "The supervised recipe of TransReID-SSL: `supervised` as it comes.",
@@ -118,6 +138,52 @@ fn ibot() -> MimDinoSpec {
         ..default.views
     };
     MimDinoSpec { views, ..default }
+}
+
+/// Momentum contrast alone, with its temperature in both versions and without random erasing.
+fn moco(photometric: PhotometricSpec, scale: [f64; 2]) -> UpReidSpec {
+    let default = UpReidSpec::default();
+    let erasing = ErasingSpec { probability: 0.0, ..ErasingSpec::default() };
+    let view = ContrastAugment { scale, photometric, erasing, ..ContrastAugment::default() };
+    UpReidSpec {
+        contrast: ContrastSpec { temperature: 0.2, ..default.contrast },
+        consistency: ConsistencySpec { weight: 0.0, ..default.consistency },
+        strips: StripsSpec { weight: 0.0, ..default.strips },
+        query: view,
+        key: view,
+        ..default
+    }
+}
+
+/// MoCo v2 as a case of `up_reid` (its `main_moco.py` with `--mlp --aug-plus --moco-t 0.2`).
+fn moco_v2() -> UpReidSpec {
+    let photometric = PhotometricSpec {
+        jitter: JitterSpec { probability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 },
+        grayscale: 0.2,
+        blur: BlurSpec { probability: 0.5, ..BlurSpec::default() },
+        ..PhotometricSpec::default()
+    };
+    UpReidSpec { variant: ContrastVariant::Queue(QueueSpec::default()), ..moco(photometric, [0.2, 1.0]) }
+}
+
+/// MoCo v3 as a case of `up_reid` (its ViT recipe: `--moco-t 0.2 --stop-grad-conv1 --moco-m-cos --crop-min 0.08`).
+fn moco_v3() -> UpReidSpec {
+    let photometric = |blur, solarise| PhotometricSpec {
+        jitter: JitterSpec { probability: 0.8, ..JitterSpec::default() },
+        grayscale: 0.2,
+        blur: BlurSpec { probability: blur, ..BlurSpec::default() },
+        solarise,
+        ..PhotometricSpec::default()
+    };
+    let base = moco(photometric(1.0, 0.0), [0.08, 1.0]);
+    UpReidSpec {
+        variant: ContrastVariant::InBatch(InBatchSpec::default()),
+        dim: 256,
+        momentum: Momentum::Cosine(CosineMomentum { start: 0.99, end: 1.0 }),
+        freeze_patch_embed: true,
+        key: ContrastAugment { photometric: photometric(0.1, 0.2), ..base.key },
+        ..base
+    }
 }
 
 fn json<T: serde::Serialize>(fields: T) -> Json {

@@ -17,11 +17,11 @@ pub enum BudgetSpec {
     /// Passes over the pictures.
     Epochs(#[schemars(range(min = 1, max = 100_000))] usize),
     /// Pictures drawn.
-    Images(#[schemars(range(min = 1.0, max = 1e15))] f64),
+    Images(#[schemars(range(min = 1.0, max = 1e12))] f64),
     /// Tokens that go through the trained encoder.
-    EncoderTokens(#[schemars(range(min = 1.0, max = 1e18))] f64),
+    EncoderTokens(#[schemars(range(min = 1.0, max = 1e15))] f64),
     /// Floating-point operations, forward and backward, of encoder, heads and teacher, by formula.
-    Flops(#[schemars(range(min = 1.0, max = 1e27))] f64),
+    Flops(#[schemars(range(min = 1.0, max = 1e24))] f64),
 }
 
 impl Default for BudgetSpec {

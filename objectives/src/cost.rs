@@ -28,9 +28,11 @@ pub struct Cost {
 pub fn cost(objective: &ObjectiveSpec, vit: &VitSpec) -> Option<Cost> {
     match objective {
         ObjectiveSpec::None(NoObjective {}) => Some(Cost::default()),
+        // What it cost is its trainers' affair.
         ObjectiveSpec::Imported(_) => None,
         ObjectiveSpec::PersonMae(spec) => Some(crate::person_mae::cost(spec, vit)),
         ObjectiveSpec::MimDino(spec) => Some(crate::mim_dino::cost(spec, vit)),
+        ObjectiveSpec::UpReid(spec) => Some(crate::up_reid::cost(spec, vit)),
     }
 }
 

@@ -14,5 +14,6 @@ pub mod protocols;
 pub mod random;
 pub mod spec;
 pub mod task;
+pub mod up_reid;
 
 pub use error::{Result, TaskError};

@@ -45,6 +45,16 @@ pub enum MetricKey {
     LossPixel,
     /// Feature prediction loss.
     LossFeature,
+    /// Contrast of augmented views with other pictures.
+    LossContrast,
+    /// Divergence of the augmented picture's similarities from the original's.
+    LossConsistency,
+    /// Contrast among the strips of a picture.
+    LossStrips,
+    /// Share of queries whose own key is the most similar.
+    ContrastAccuracy,
+    /// Steps since the oldest key of the queue was written.
+    QueueAge,
     /// Identity loss.
     LossId,
     /// Triplet loss.
@@ -78,7 +88,7 @@ pub enum MetricKey {
 
 impl MetricKey {
     /// All metrics.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::Map,
         Self::Rank1,
         Self::Rank5,
@@ -88,6 +98,11 @@ impl MetricKey {
         Self::Loss,
         Self::LossPixel,
         Self::LossFeature,
+        Self::LossContrast,
+        Self::LossConsistency,
+        Self::LossStrips,
+        Self::ContrastAccuracy,
+        Self::QueueAge,
         Self::LossId,
         Self::LossTriplet,
         Self::TrainAccuracy,
@@ -115,6 +130,11 @@ impl MetricKey {
             Self::Loss => "loss",
             Self::LossPixel => "loss_pixel",
             Self::LossFeature => "loss_feature",
+            Self::LossContrast => "loss_contrast",
+            Self::LossConsistency => "loss_consistency",
+            Self::LossStrips => "loss_strips",
+            Self::ContrastAccuracy => "contrast_accuracy",
+            Self::QueueAge => "queue_age",
             Self::LossId => "loss_id",
             Self::LossTriplet => "loss_triplet",
             Self::TrainAccuracy => "train_accuracy",
@@ -141,11 +161,15 @@ impl MetricKey {
             | Self::Minp
             | Self::TrainAccuracy
             | Self::MaskedShare
+            | Self::ContrastAccuracy
             | Self::BlockShare => Unit::Fraction,
-            Self::ValidQueries => Unit::Count,
+            Self::ValidQueries | Self::QueueAge => Unit::Count,
             Self::Loss
             | Self::LossPixel
             | Self::LossFeature
+            | Self::LossContrast
+            | Self::LossConsistency
+            | Self::LossStrips
             | Self::LossId
             | Self::LossTriplet
             | Self::GradNorm
@@ -162,17 +186,25 @@ impl MetricKey {
     /// Which way is better.
     pub fn direction(self) -> Direction {
         match self {
-            Self::Map | Self::Rank1 | Self::Rank5 | Self::Rank10 | Self::Minp | Self::TrainAccuracy => {
-                Direction::Higher
-            }
+            Self::Map
+            | Self::Rank1
+            | Self::Rank5
+            | Self::Rank10
+            | Self::Minp
+            | Self::TrainAccuracy
+            | Self::ContrastAccuracy => Direction::Higher,
             Self::Loss
             | Self::LossPixel
             | Self::LossFeature
+            | Self::LossContrast
+            | Self::LossConsistency
+            | Self::LossStrips
             | Self::LossId
             | Self::LossTriplet
             | Self::LossDino
             | Self::LossMim => Direction::Lower,
             Self::ValidQueries
+            | Self::QueueAge
             | Self::GradNorm
             | Self::Lr
             | Self::FeatureStd

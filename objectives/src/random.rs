@@ -36,10 +36,25 @@ pub fn drop_paths(
     if largest == 0.0 {
         return None;
     }
-    let samples = draws.len() * views.len();
-    let empty = DropPath { attention: Vec::with_capacity(samples), mlp: Vec::with_capacity(samples) };
+    let of_view = |view| draws.iter().map(move |&draw| (draw, view));
+    drop_paths_of(largest, depth, seed, epoch, &views.flat_map(of_view).collect::<Vec<_>>())
+}
+
+/// [`drop_paths`] of sequences in any order, each keyed by its draw and view.
+pub fn drop_paths_of(
+    largest: f64,
+    depth: usize,
+    seed: u64,
+    epoch: usize,
+    sequences: &[(u32, u16)],
+) -> Option<Vec<DropPath>> {
+    if largest == 0.0 {
+        return None;
+    }
+    let count = sequences.len();
+    let empty = DropPath { attention: Vec::with_capacity(count), mlp: Vec::with_capacity(count) };
     let mut blocks = vec![empty; depth];
-    for (view, &draw) in views.flat_map(|view| draws.iter().map(move |draw| (view, draw))) {
+    for &(draw, view) in sequences {
         let mut rng = Rng::new(Key { seed, stream: Stream::DropPath, epoch: epoch as u32, draw, view });
         for (i, block) in blocks.iter_mut().enumerate() {
             let keep = 1.0 - largest * i as f64 / (depth - 1).max(1) as f64;

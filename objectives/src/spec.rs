@@ -11,12 +11,12 @@ pub use crate::person_mae::spec::PersonMaeSpec;
 pub use crate::protocols::frozen::spec::{
     FrozenNormalisation, FrozenSpec, LinearProbeSpec, NoProbe, Pooling, ProbeSpec,
 };
+pub use crate::up_reid::spec::UpReidSpec;
 pub use reid_backbones::weights::spec::{ImportedNormalisation, ImportedSpec};
 
 /// Pre-training objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "a run has one; a box would only get in the way of matching")]
 pub enum ObjectiveSpec {
     /// No pre-training: the encoder starts from its random initialisation.
     None(NoObjective),
@@ -27,6 +27,8 @@ pub enum ObjectiveSpec {
     /// Self-distillation of class tokens and masked patches: DINO and iBOT, with which PersonViT (arXiv 2408.05398)
     /// is pre-trained.
     MimDino(MimDinoSpec),
+    /// Momentum contrast with constraints inside a picture, after UP-ReID's abstract (arXiv 2112.00317).
+    UpReid(UpReidSpec),
 }
 
 impl ObjectiveSpec {
@@ -36,6 +38,7 @@ impl ObjectiveSpec {
             Self::None(NoObjective {}) | Self::Imported(_) => None,
             Self::PersonMae(_) => Some(("person_mae", crate::person_mae::ALGORITHM_VERSION)),
             Self::MimDino(_) => Some(("mim_dino", crate::mim_dino::ALGORITHM_VERSION)),
+            Self::UpReid(_) => Some(("up_reid", crate::up_reid::ALGORITHM_VERSION)),
         }
     }
 
@@ -49,6 +52,7 @@ impl ObjectiveSpec {
             }),
             Self::PersonMae(spec) => Some(spec.normalisation),
             Self::MimDino(spec) => Some(spec.views.normalisation),
+            Self::UpReid(spec) => Some(spec.normalisation),
         }
     }
 }

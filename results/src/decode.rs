@@ -137,7 +137,7 @@ pub(crate) fn run_row(frame: &DataFrame, row: usize) -> Result<RunRow> {
         labelled_images: int("labelled_images"),
         overrides: text("overrides").unwrap_or_default(),
         attempts: int("attempts").unwrap_or_default(),
-        trial: flag("trial").unwrap_or_default(),
+        trial: int("trial"),
         marks: texts(frame, "marks", row),
         config_json: text("config_json").unwrap_or_default(),
         varied,

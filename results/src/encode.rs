@@ -107,7 +107,7 @@ pub(crate) fn run_frame(run: &RunRow) -> Result<DataFrame> {
     out.int("labelled_images", vec![run.labelled_images]);
     out.text("overrides", vec![Some(&run.overrides)]);
     out.int("attempts", vec![Some(run.attempts)]);
-    out.flag("trial", vec![Some(run.trial)]);
+    out.int("trial", vec![run.trial]);
     let marks: Vec<&str> = run.marks.iter().map(String::as_str).collect();
     out.push(Column::new("marks".into(), [Series::new("".into(), marks)]));
     out.text("config_json", vec![Some(&run.config_json)]);

@@ -64,12 +64,12 @@ pub fn cell(summary: &Summary, unit: Unit, signs: Signs) -> String {
 pub fn amount(summary: &Summary, signs: Signs) -> String {
     const STEPS: [&str; 9] = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"];
     let Some(mean) = summary.mean else { return signs.missing.to_owned() };
-    // Rounded to two digits first, so that 999.6 becomes 1.0k.
-    let step = if mean.is_finite() { (exponent(mean).max(0) / 3) as usize } else { 0 };
-    let step = if mean >= 999.5 * 1000_f64.powi(step as i32) { step + 1 } else { step };
-    let (sign, step) = (STEPS[step.min(STEPS.len() - 1)], step.min(STEPS.len() - 1));
-    let shown = mean / 1000_f64.powi(step as i32);
-    let digits = usize::from(shown < 9.95 && (step > 0 || shown.fract() != 0.0));
+    let (mut shown, mut step) = (mean, 0);
+    // What rounds to four digits belongs to the next sign: 999.6 is 1.0k.
+    while shown >= 999.5 && step + 1 < STEPS.len() {
+        (shown, step) = (shown / 1000.0, step + 1);
+    }
+    let (sign, digits) = (STEPS[step], usize::from(shown < 9.95 && (step > 0 || shown.fract() != 0.0)));
     format!("{}{sign}", number(shown, digits))
 }
 

@@ -20,7 +20,7 @@ const FILES_PER_THREAD: usize = 64;
 
 /// Results of a folder.
 pub struct Frames {
-    /// One row per run, sorted by experiment, point and seeds. Columns: [`schema::RUN_COLUMNS`], then `cfg.*`,
+    /// One row per run, sorted by experiment, point, trial and seeds. Columns: [`schema::RUN_COLUMNS`], then `cfg.*`,
     /// `tuned.*` and `metric.*` by name. A column of a field whose type differs between files is float if all are numbers, else text.
     pub runs: DataFrame,
     dir: PathBuf,
@@ -73,7 +73,7 @@ impl Frames {
 pub fn read(dir: &Path) -> Result<Frames> {
     let paths = parquet_files(&dir.join(Part::Runs.folder()))?;
     let runs = concat(Part::Runs, read_all(Part::Runs, &paths)?)?;
-    let keys = ["experiment", "point", "seed_pretrain", "seed_downstream", "run_id"];
+    let keys = ["experiment", "point", "trial", "seed_pretrain", "seed_downstream", "run_id"];
     let runs = runs
         .sort(keys, SortMultipleOptions::default().with_maintain_order(true))
         .map_err(ResultsError::internal("sorting the runs"))?;

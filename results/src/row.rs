@@ -139,8 +139,8 @@ pub struct RunRow {
     pub overrides: String,
     /// How often the run was tried.
     pub attempts: i64,
-    /// Whether the run only serves to choose settings: it enters no table of results.
-    pub trial: bool,
+    /// Which candidate, from 0, the run tries, if it only serves to choose settings: it enters no table of results.
+    pub trial: Option<i64>,
     /// Remarks, such as "resumed on another instruction set".
     pub marks: Vec<String>,
     /// The resolved spec of the run.

@@ -89,7 +89,7 @@ pub fn splits(stage: &StageDef) -> &'static [Split] {
 /// Pictures that a stage goes through, as often as it does.
 fn pictures(stage: &StageDef) -> f64 {
     if let (Some(train), Some(steps)) = (&stage.train, stage.steps) {
-        return (steps * train.batch * train.accumulate) as f64;
+        return steps as f64 * (train.batch * train.accumulate) as f64;
     }
     let count: usize = splits(stage).iter().map(|&split| stage.data.dataset.split(split).len()).sum();
     (count * stage.train.as_ref().map_or(1, |train| train.epochs)) as f64

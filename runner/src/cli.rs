@@ -166,6 +166,17 @@ pub enum TableFormat {
     Parquet,
 }
 
+/// When tables show what pre-training has cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Cost {
+    /// Where pre-trainings of different cost stand beside each other.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
 /// Arguments of `export`.
 #[derive(Clone, Debug, Args)]
 pub struct ExportArgs {
@@ -193,17 +204,6 @@ pub enum After {
     Pretrain,
     /// The protocol's training.
     Train,
-}
-
-/// When tables show what pre-training has cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Cost {
-    /// Where pre-trainings of different cost stand beside each other.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
 }
 
 /// Verbs on data.

@@ -1,5 +1,6 @@
 //! The program from end to end: what a user types, sees and finds on disk.
 
+mod budgets;
 mod by_epoch;
 mod curves;
 mod determinism;
@@ -13,6 +14,7 @@ mod market;
 mod program;
 mod repository;
 mod terminal;
+mod tuning;
 mod weights;
 
 /// A small whole spec: less than a second of work for each run.

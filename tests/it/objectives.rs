@@ -2,6 +2,7 @@
 
 #![expect(clippy::float_cmp, reason = "what is compared exactly is exact by construction")]
 
+mod cost;
 mod evaluation;
 mod fixture;
 mod frozen;
@@ -11,6 +12,7 @@ mod person_mae;
 mod positions;
 mod random;
 mod supervised;
+mod up_reid;
 
 use std::cmp::Ordering;
 

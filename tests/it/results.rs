@@ -59,7 +59,7 @@ fn run(id: &str) -> RunRow {
         labelled_images: None,
         overrides: String::new(),
         attempts: 1,
-        trial: false,
+        trial: None,
         marks: Vec::new(),
         config_json: "{}".to_owned(),
         varied: BTreeMap::new(),

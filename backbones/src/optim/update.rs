@@ -71,7 +71,7 @@ impl Optimizer {
         let modules = store.modules().iter().zip(&grads.buffers).enumerate();
         let state = self.first.iter_mut().zip(&mut self.second).zip(&self.segments);
         for ((i, (module, grad)), ((first, second), segments)) in modules.zip(state) {
-            if course.held.iter().any(|id| id.index() == i) {
+            if module.frozen || course.held.iter().any(|id| id.index() == i) {
                 continue;
             }
             let decay = |decay: f64| if decay == 0.0 { 0.0 } else { (course.decay)(decay) };

@@ -6,7 +6,7 @@ mod stem;
 
 use candle_core::{Device, Tensor};
 
-pub use positions::{Resampling, grid_of, resize_weights, sincos_2d, sincos_at};
+pub use positions::{Resampling, grid_of, resize_weights, sincos_2d, sincos_at, sincos_moco};
 pub use side::{SideEmbedding, Sides};
 pub(crate) use stem::{EPS as STEM_EPS, KERNELS as STEM_KERNELS};
 
@@ -22,6 +22,8 @@ use stem::IcsStem;
 pub const MLP_RATIO: usize = 4;
 /// Standard deviation of linear layers, tokens and position tables (DINO, timm).
 const INIT_STD: f64 = 0.02;
+/// The same of MoCo v3's class token (its `vits.py`).
+const MOCO_CLASS_STD: f64 = 1e-6;
 
 /// Structure of a ViT; the numbers are in the [`ParamStore`] it was built into.
 #[derive(Clone, Debug)]
@@ -114,24 +116,32 @@ impl Vit {
         let name = |part: &str| format!("{prefix}{part}");
         let init = |fan_in, fan_out| match spec.positions {
             Positions::Learned => Init::TruncNormal(INIT_STD),
-            Positions::SinCos => Init::Xavier { fan_in, fan_out },
+            // MoCo v3 counts query, key and value as layers of their own.
+            Positions::SinCosMoco if fan_out == 3 * fan_in => Init::Xavier { fan_in, fan_out: fan_in },
+            Positions::SinCos | Positions::SinCosMoco => Init::Xavier { fan_in, fan_out },
         };
-        let token = |shape: Vec<usize>| {
-            vec![ParamDef { name: "", shape, role: Role::Token, init: Init::TruncNormal(INIT_STD) }]
+        let token = |shape: Vec<usize>, std| {
+            vec![ParamDef { name: "", shape, role: Role::Token, init: Init::TruncNormal(std) }]
         };
-        let class = store.add(&name("cls_token"), 0, &token(vec![1, 1, width]), source)?;
+        let class_std = if spec.positions == Positions::SinCosMoco { MOCO_CLASS_STD } else { INIT_STD };
+        let class = store.add(&name("cls_token"), 0, &token(vec![1, 1, width], class_std), source)?;
         let positions = match spec.positions {
             Positions::Learned => PositionTable::Learned(store.add(
                 &name("pos_embed"),
                 0,
-                &token(vec![1, 1 + rows * cols, width]),
+                &token(vec![1, 1 + rows * cols, width], INIT_STD),
                 source,
             )?),
-            Positions::SinCos => PositionTable::Fixed(fixed_positions(width, rows, cols, store.device())?),
+            Positions::SinCos => {
+                PositionTable::Fixed(with_class(&sincos_2d(width, rows, cols), width, store.device())?)
+            }
+            Positions::SinCosMoco => {
+                PositionTable::Fixed(with_class(&sincos_moco(width, rows, cols), width, store.device())?)
+            }
         };
         let mut parts = Vec::with_capacity(spec.part_tokens);
         for part in 1..=spec.part_tokens {
-            let shape = || token(vec![1, 1, width]);
+            let shape = || token(vec![1, 1, width], INIT_STD);
             let own = store.add(&name(&format!("part_token{part}")), 0, &shape(), source)?;
             parts.push((own, store.add(&name(&format!("part{part}_pos")), 0, &shape(), source)?));
         }
@@ -225,10 +235,13 @@ impl Vit {
     }
 }
 
-fn fixed_positions(width: usize, rows: usize, cols: usize, device: &Device) -> Result<Tensor> {
-    let class = std::iter::repeat_n(0.0, width);
-    let values: Vec<f32> = class.chain(sincos_2d(width, rows, cols)).collect();
-    Ok(Tensor::from_vec(values, (1, 1 + rows * cols, width), device)?)
+/// A table of the cells' positions behind a class token without one.
+///
+/// # Shapes
+/// - `cells`: `[n, d]`, `d = width`; output: `[1, 1 + n, d]`
+fn with_class(cells: &[f32], width: usize, device: &Device) -> Result<Tensor> {
+    let values = [&vec![0.0; width], cells].concat();
+    Ok(Tensor::from_vec(values, (1, 1 + cells.len() / width, width), device)?)
 }
 
 impl Encoder for Vit {
@@ -269,6 +282,18 @@ impl Encoder for Vit {
             None => patches,
         };
         let positions = self.positions(params, (rows, cols))?;
+        let split = input.split.unwrap_or(1);
+        if split == 0 || keep.per_sample % split != 0 {
+            let problem = format!("{} patches do not split into {split} sequences", keep.per_sample);
+            return Err(candle_core::Error::Msg(problem).into());
+        }
+        let pieces;
+        let (patches, keep) = if split == 1 {
+            (patches, keep)
+        } else {
+            pieces = Keep { cells: keep.cells.clone(), per_sample: keep.per_sample / split };
+            (patches.reshape((b * split, pieces.per_sample, self.dims.width))?, &pieces)
+        };
         let mut x = ops::assemble(&patches, &params.tensor(self.class)?, &positions, keep)?; // [b, 1 + k, d]
         if !self.parts.is_empty() {
             x = self.with_parts(&x, params)?; // [b, 1 + parts + k, d]

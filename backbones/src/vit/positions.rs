@@ -41,6 +41,21 @@ pub fn sincos_2d(width: usize, rows: usize, cols: usize) -> Vec<f32> {
     table.into_iter().map(|value| value as f32).collect()
 }
 
+/// MoCo v3's positions of the cells of a grid, without a class token: row `n` of the table belongs to column
+/// `n / rows` and row `n % rows` of the grid, although token `n` is cell `n` along rows. The published code
+/// has it so.
+///
+/// # Shapes
+/// - output: `[rows * cols, d]`, `d = width`
+///
+/// # Panics
+/// If `width` is no multiple of 4; the checks of a spec see to it.
+pub fn sincos_moco(width: usize, rows: usize, cols: usize) -> Vec<f32> {
+    let cells = (0..cols).flat_map(|col| (0..rows).map(move |row| (col as f64, row as f64)));
+    let table = sincos_at(width, &cells.collect::<Vec<_>>());
+    table.into_iter().map(|value| value as f32).collect()
+}
+
 /// How a position table is resampled to another grid, each as the code that made it famous calls
 /// PyTorch's `interpolate` (corners not aligned).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use reid_backbones::optim::spec::OptimSpec;
 
-use super::{Finding, MIM_DINO, PERSON_MAE, SUPERVISED, mim_dino, person_mae, supervised};
+use super::{Finding, MIM_DINO, PERSON_MAE, SUPERVISED, UP_REID, mim_dino, person_mae, supervised, up_reid};
 use crate::spec::RunSpec;
 use crate::validate::plain_number;
 
@@ -25,6 +25,15 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
         found.extend(pair(&format!("{MIM_DINO}.views.ratio"), views.ratio, WIDEST));
         for (name, view) in [("first", views.first), ("second", views.second), ("local", views.local)] {
             found.extend(pair(&format!("{MIM_DINO}.views.{name}.blur.radius"), view.blur.radius, LARGEST_BLUR));
+        }
+    }
+    if let Some(spec) = up_reid(run) {
+        for (name, view) in [("query", &spec.query), ("key", &spec.key)] {
+            let at = |field: &str| format!("{UP_REID}.{name}.{field}");
+            found.extend(pair(&at("scale"), view.scale, 1.0));
+            found.extend(pair(&at("ratio"), view.ratio, WIDEST));
+            found.extend(pair(&at("photometric.blur.radius"), view.photometric.blur.radius, LARGEST_BLUR));
+            found.extend(pair(&at("erasing.area"), view.erasing.area, 1.0));
         }
     }
     if run.pretrain.objective.algorithm().is_some() {

@@ -2,9 +2,9 @@
 
 use reid_objectives::budget::Length;
 use reid_objectives::person_mae::spec::Target;
-use reid_objectives::spec::{BudgetSpec, Duration, ScheduleSpec, TrainSpec};
+use reid_objectives::spec::{BudgetSpec, Duration, Momentum, ScheduleSpec, TrainSpec};
 
-use super::{FROZEN, Finding, PERSON_MAE, SUPERVISED, linear_probe, person_mae, supervised, vit};
+use super::{FROZEN, Finding, PERSON_MAE, SUPERVISED, UP_REID, linear_probe, person_mae, supervised, up_reid, vit};
 use crate::spec::RunSpec;
 
 pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
@@ -16,7 +16,10 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
         found.extend(warmup("pretrain.train", &run.pretrain.train, (said, epochs)));
     }
     if let Some(spec) = person_mae(run).filter(|spec| spec.target != Target::Pixel) {
-        found.extend(half_life(spec.teacher_half_life));
+        found.extend(half_life(&format!("{PERSON_MAE}.teacher_half_life"), spec.teacher_half_life));
+    }
+    if let Some(Momentum::HalfLife(duration)) = up_reid(run).map(|spec| spec.momentum) {
+        found.extend(half_life(&format!("{UP_REID}.momentum.half_life"), duration));
     }
     if let Some(spec) = supervised(run) {
         let train = format!("{SUPERVISED}.train");
@@ -46,8 +49,8 @@ fn warmup(train: &str, spec: &TrainSpec, (said, epochs): (&str, usize)) -> Optio
     Some(finding.help("train longer, or write the warm-up as a share of the run: `warmup: {fraction: 0.1}`"))
 }
 
-fn half_life(duration: Duration) -> Option<Finding> {
-    let path = format!("{PERSON_MAE}.teacher_half_life");
+fn half_life(path: &str, duration: Duration) -> Option<Finding> {
+    let name = path.rsplit('.').next().unwrap_or(path);
     let at = |message: String, text: &str| Finding::warning("spec::half-life", message).at(path, text);
     match duration {
         Duration::Steps(n) if n < 1.0 => {
@@ -56,7 +59,7 @@ fn half_life(duration: Duration) -> Option<Finding> {
         }
         Duration::Epochs(n) | Duration::Fraction(n) if n <= 0.0 => {
             let message = "the teacher's half-life is 0: it is the student".to_owned();
-            Some(at(message, "no memory").help("write it as a share of the run: `teacher_half_life: {fraction: 0.02}`"))
+            Some(at(message, "no memory").help(format!("write it as a share of the run: `{name}: {{fraction: 0.02}}`")))
         }
         _ => None,
     }

@@ -6,7 +6,7 @@ use reid_objectives::spec::{Duration, ProtocolSpec};
 use serde_json::Value as Json;
 
 use super::{Finding, vit};
-use crate::limits::{LIMITS, Limit, Whole};
+use crate::limits::{LIMITS, Limit, WARMUP, Whole, half_life_steps};
 use crate::spec::{PretrainData, RunSpec};
 use crate::validate::plain_number;
 
@@ -78,8 +78,7 @@ fn training(run: &RunSpec, field: &str, pool: Option<usize>) -> Option<Training>
 
 fn of_run(limit: &Limit, value: &Json, training: Training) -> Option<Finding> {
     let duration = match value.as_f64() {
-        // A moving average with momentum m halves a value's weight in ln 0.5 / ln m steps.
-        Some(momentum) => Duration::Steps(0.5_f64.ln() / momentum.ln()),
+        Some(momentum) => Duration::Steps(half_life_steps(momentum)),
         None => serde_json::from_value(value.clone()).ok()?,
     };
     let share = match duration {
@@ -88,7 +87,7 @@ fn of_run(limit: &Limit, value: &Json, training: Training) -> Option<Finding> {
         Duration::Steps(steps) => steps / training.steps?,
     };
     // A warm-up that does not fit into its epochs is an error of its own.
-    let is_error = limit.rule == crate::limits::WARMUP && share > 1.0 && matches!(duration, Duration::Epochs(_));
+    let is_error = limit.rule == WARMUP && share > 1.0 && matches!(duration, Duration::Epochs(_));
     if !limit.rule.is_broken(share) || (is_error && training.said.0.ends_with(".epochs")) {
         return None;
     }

@@ -3,6 +3,7 @@
 
 mod augment;
 mod batch;
+mod contrast;
 mod data;
 mod decoder;
 mod durations;
@@ -17,7 +18,9 @@ mod take;
 mod variants;
 
 use reid_backbones::spec::{BackboneSpec, VitSpec};
-use reid_objectives::spec::{LinearProbeSpec, MimDinoSpec, ObjectiveSpec, PersonMaeSpec, ProtocolSpec, SupervisedSpec};
+use reid_objectives::spec::{
+    LinearProbeSpec, MimDinoSpec, ObjectiveSpec, PersonMaeSpec, ProtocolSpec, SupervisedSpec, UpReidSpec,
+};
 
 use crate::diagnostic::Severity;
 use crate::spec::RunSpec;
@@ -55,7 +58,7 @@ impl Finding {
 
 /// Runs every rule.
 pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
-    let rules: [fn(&RunSpec) -> Vec<Finding>; 14] = [
+    let rules: [fn(&RunSpec) -> Vec<Finding>; 15] = [
         geometry::check,
         variants::check,
         mask::check,
@@ -64,6 +67,7 @@ pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
         decoder::check,
         augment::check,
         batch::check,
+        contrast::check,
         durations::check,
         length::check,
         evaluation::check,
@@ -87,6 +91,9 @@ const PERSON_MAE: &str = "pretrain.objective.person_mae";
 /// Path of the fields of `mim_dino`.
 const MIM_DINO: &str = "pretrain.objective.mim_dino";
 
+/// Path of the fields of `up_reid`.
+const UP_REID: &str = "pretrain.objective.up_reid";
+
 /// Path of the supervised protocol's fields.
 const SUPERVISED: &str = "protocol.supervised";
 
@@ -101,14 +108,20 @@ fn vit(run: &RunSpec) -> &VitSpec {
 fn person_mae(run: &RunSpec) -> Option<&PersonMaeSpec> {
     match &run.pretrain.objective {
         ObjectiveSpec::PersonMae(spec) => Some(spec),
-        ObjectiveSpec::None(_) | ObjectiveSpec::Imported(_) | ObjectiveSpec::MimDino(_) => None,
+        ObjectiveSpec::None(_) | ObjectiveSpec::Imported(_) | ObjectiveSpec::MimDino(_) | ObjectiveSpec::UpReid(_) => {
+            None
+        }
     }
 }
 
 fn mim_dino(run: &RunSpec) -> Option<&MimDinoSpec> {
+    if let ObjectiveSpec::MimDino(spec) = &run.pretrain.objective { Some(spec) } else { None }
+}
+
+fn up_reid(run: &RunSpec) -> Option<&UpReidSpec> {
     match &run.pretrain.objective {
-        ObjectiveSpec::MimDino(spec) => Some(spec),
-        ObjectiveSpec::None(_) | ObjectiveSpec::Imported(_) | ObjectiveSpec::PersonMae(_) => None,
+        ObjectiveSpec::UpReid(spec) => Some(spec),
+        _ => None,
     }
 }
 

@@ -29,6 +29,18 @@ pub struct BatchStats {
 /// # Errors
 /// If shapes differ, or the batch holds a single sample, which has no variance.
 pub fn normalize_batch(features: &Tensor, weight: &Tensor) -> Result<(Tensor, BatchStats)> {
+    let (normalized, stats) = standardise_batch(features)?;
+    Ok((normalized.broadcast_mul(weight)?, stats))
+}
+
+/// [`normalize_batch`] without the scale.
+///
+/// # Shapes
+/// - `features`: `[b, d]`; output: `[b, d]` and statistics of `[d]`
+///
+/// # Errors
+/// If the batch holds a single sample, which has no variance.
+pub fn standardise_batch(features: &Tensor) -> Result<(Tensor, BatchStats)> {
     let (b, _d) = features.dims2()?;
     if b < 2 {
         candle_core::bail!("batch normalization in training needs at least two samples, got {b}");
@@ -43,7 +55,7 @@ pub fn normalize_batch(features: &Tensor, weight: &Tensor) -> Result<(Tensor, Ba
         mean: mean.detach().squeeze(0)?,
         variance: (squares.detach() / (b - 1) as f64)?.squeeze(0)?,
     };
-    Ok((normalized.broadcast_mul(weight)?, stats))
+    Ok((normalized, stats))
 }
 
 /// Moving averages of the batches' statistics, for evaluation.

@@ -1,5 +1,4 @@
-//! Version 2 says what the pre-training alone has cost, that no pre-training costs nothing, and which runs are
-//! trials.
+//! Version 2 says what the pre-training alone has cost, and that no pre-training costs nothing.
 //!
 //! Version 1 counted pictures and tokens over pre-training and training together, so the parts are known only
 //! where one of the two is missing; operations were not counted. Its `seconds_pretrain` was null without a
@@ -7,7 +6,7 @@
 
 use polars::prelude::{Column, DataFrame};
 
-use crate::schema::Part;
+use crate::schema::{Kind, Part};
 use crate::{Result, ResultsError, decode};
 
 /// Adds the columns of version 2 to a frame of version 1.
@@ -28,14 +27,15 @@ pub(super) fn apply(part: Part, mut frame: DataFrame) -> Result<DataFrame> {
     };
     let free = |row: usize| is_ok(row) && !has("stage_pretrain", row);
     let seconds = |row: usize| decode::float(&frame, "seconds_pretrain", row).or(free(row).then_some(0.0));
+    // Of a wrong type it is left for the reader to refuse.
+    let is_wrong = frame.column("seconds_pretrain").is_ok_and(|column| *column.dtype() != Kind::Float.dtype());
+    let seconds = (!is_wrong).then(|| Column::new("seconds_pretrain".into(), rows().map(seconds).collect::<Vec<_>>()));
     let columns = [
         Column::new("images_pretrain".into(), of("images_seen")),
         Column::new("tokens_pretrain".into(), of("tokens_seen")),
         Column::new("flops_pretrain".into(), rows().map(|row| free(row).then_some(0.0)).collect::<Vec<_>>()),
-        Column::new("seconds_pretrain".into(), rows().map(seconds).collect::<Vec<_>>()),
-        Column::new("trial".into(), vec![false; frame.height()]),
     ];
-    for column in columns {
+    for column in columns.into_iter().chain(seconds) {
         frame.with_column(column).map_err(ResultsError::internal("bringing a file up to date"))?;
     }
     Ok(frame)

@@ -40,8 +40,8 @@ impl<'a> Notes<'a> {
         notes.extend(self.tuned());
         if !self.options.trials {
             notes.extend(self.choice(rows));
+            notes.extend(self.significance(columns, rows));
         }
-        notes.extend(self.significance(columns, rows));
         notes.extend(seeds(rows));
         if columns.iter().any(|column| column.form == CellForm::Amount) {
             notes.push(costs::NOTE.to_owned());
@@ -140,9 +140,7 @@ impl<'a> Notes<'a> {
     /// The settings that trials on validation have chosen, row by row.
     fn tuned(&self) -> Vec<String> {
         if self.options.trials {
-            return vec![
-                "trials on validation, which settings are chosen by; their test values choose nothing".to_owned(),
-            ];
+            return vec!["trials on validation; their test values choose nothing".to_owned()];
         }
         let mut notes: Vec<String> = Vec::new();
         let fields: Vec<&str> = decode::names(self.runs).into_iter().filter(|name| name.starts_with(TUNED)).collect();

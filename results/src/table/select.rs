@@ -23,7 +23,7 @@ pub(super) fn select(runs: &DataFrame, options: &TableOptions) -> Result<Selecti
             options.experiment.as_ref().is_none_or(|name| text_at(runs, "experiment", row).as_ref() == Some(name));
         let listed =
             || text_at(runs, "run_id", row).is_some_and(|id| options.runs.as_ref().is_none_or(|ids| ids.contains(&id)));
-        let is_trial = decode::flag(runs, "trial", row) == Some(true);
+        let is_trial = decode::int(runs, "trial", row).is_some();
         experiment && is_trial == options.trials && listed()
     };
     let kept = keep(runs, &(0..runs.height()).map(wanted).collect::<Vec<_>>())?;

@@ -26,7 +26,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<(), RunError> {
     let store = Store::open_existing(&setup.settings.out)?;
     let phases = phases(&experiment, &mut datasets, store.as_ref())?;
     let mut calibration = Calibration::load(&user_folder("XDG_STATE_HOME", ".local/state"));
-    let imports: BTreeSet<String> = phases.iter().flat_map(|phase| phase.plan.imports.describe()).collect();
+    let imports = phases.last().map(|phase| phase.plan.imports.describe()).unwrap_or_default();
     for line in datasets.describe().into_iter().chain(imports) {
         setup.progress.line(line);
     }

@@ -16,6 +16,7 @@ use reid_objectives::protocols::model::{EncoderModel, NeckModel};
 use reid_objectives::protocols::supervised::Supervised;
 use reid_objectives::spec::{ObjectiveSpec, ProtocolSpec};
 use reid_objectives::task::{Embed, Task};
+use reid_objectives::up_reid::UpReid;
 
 use super::plan::{StageDef, StageKind, evaluation_normalisation, evaluation_spec, labels, pooling, pretrain_split};
 use super::train::TrainError;
@@ -59,6 +60,11 @@ impl<'a> Build<'a> {
                 ObjectiveSpec::MimDino(objective) => {
                     let batch = spec.pretrain.train.batch;
                     let task = MimDino::build(objective, &self.stage.vit, batch, self.stage.seed, device)?;
+                    (Box::new(task), pretrain_split(&self.stage.data))
+                }
+                ObjectiveSpec::UpReid(objective) => {
+                    let batch = spec.pretrain.train.batch;
+                    let task = UpReid::build(objective, &self.stage.vit, batch, self.stage.seed, device)?;
                     (Box::new(task), pretrain_split(&self.stage.data))
                 }
                 ObjectiveSpec::None(_) | ObjectiveSpec::Imported(_) => {

@@ -8,7 +8,7 @@ use reid_backbones::{Encoder, Vit, weights};
 use reid_experiments::spec::RunSpec;
 use reid_objectives::protocols::ENCODER;
 use reid_objectives::protocols::model::EncoderModel;
-use reid_objectives::spec::ObjectiveSpec;
+use reid_objectives::spec::{ObjectiveSpec, ProtocolSpec};
 use reid_results::{RunRow, Status};
 
 use super::build::MODEL_FILE;
@@ -39,11 +39,14 @@ pub fn exported(store: &Store, row: &RunRow, after: Option<StageKind>) -> Result
         .map_err(|e| RunError::Unexpected(format!("the row of run {id} has a spec of another version: {e}")))?;
     let BackboneSpec::Vit(vit) = &spec.backbone;
     let wanted = |kind| after.is_none_or(|after| after == kind);
+    // A probe's training leaves the encoder as it is.
+    let trains_encoder = matches!(spec.protocol, ProtocolSpec::Supervised(_));
+    let pretrained = snapshots::file_of(&spec.pretrain);
     let found = match (&row.stage_train, &row.stage_pretrain) {
-        (Some(key), _) if wanted(StageKind::Train) => Some((StageKind::Train, key, MODEL_FILE.to_owned())),
-        (_, Some(key)) if wanted(StageKind::Pretrain) => {
-            Some((StageKind::Pretrain, key, snapshots::file_of(&spec.pretrain)))
+        (Some(key), _) if wanted(StageKind::Train) && trains_encoder => {
+            Some((StageKind::Train, key, MODEL_FILE.to_owned()))
         }
+        (_, Some(key)) if wanted(StageKind::Pretrain) => Some((StageKind::Pretrain, key, pretrained)),
         _ => None,
     };
     let (model, origin) = if let Some((kind, key, file)) = found {

@@ -342,7 +342,7 @@ impl RowContext<'_> {
             labelled_images: None,
             overrides: self.engine.overrides.clone(),
             attempts: self.before.filter(|row| row.is_failed()).map_or(0, |row| row.attempts) + 1,
-            trial: trial.is_some(),
+            trial: trial.map(|candidate| candidate as i64),
             marks: marks.clone(),
             config_json: config,
             varied: varied.iter().map(|(path, value)| (path.clone(), to_scalar(value))).collect(),

@@ -107,6 +107,32 @@ fn keeping_every_patch_is_keeping_none_out() -> Result<()> {
     Ok(())
 }
 
+/// A picture split into sequences is the sequences on their own: no token of one reaches another, and patches
+/// keep their positions.
+#[test]
+fn split_pictures_are_encoded_piece_by_piece() -> Result<()> {
+    let (vit, store) = tiny()?;
+    let images = normal(21, (2, 3, 32, 16));
+    let forward = |input: &Input| vit.forward(&store.training(), &images, input);
+    let split = forward(&Input { split: Some(4), ..Input::default() })?;
+    assert_eq!(split.all.dims(), [2 * 4, 1 + 2, DIMS.width]);
+    for row in 0..4 {
+        let keep = Keep { cells: [2 * row, 2 * row + 1].repeat(2), per_sample: 2 };
+        let alone = forward(&Input { keep: Some(&keep), ..Input::default() })?;
+        for sample in 0..2 {
+            let piece = values(&split.all.get(4 * sample + row as usize)?);
+            assert!(max_abs(&piece, &values(&alone.all.get(sample)?)) < 1e-5, "picture {sample}, row {row}");
+        }
+    }
+    let whole = forward(&Input { split: Some(1), ..Input::default() })?;
+    assert_eq!(bits(&whole.all), bits(&forward(&Input::default())?.all));
+    for wrong in [0, 3] {
+        let error = forward(&Input { split: Some(wrong), ..Input::default() }).unwrap_err().to_string();
+        assert!(error.contains(&format!("8 patches do not split into {wrong} sequences")), "{error}");
+    }
+    Ok(())
+}
+
 /// What lies in a patch that is left out reaches no token, and the order of kept patches is only the
 /// order of tokens.
 #[test]
@@ -410,6 +436,12 @@ fn initial_values_have_their_distribution() -> Result<()> {
         assert!(relative_to_max(&[std(&fixed[&name])], &[bound / 3.0_f64.sqrt()]) < 0.05, "{name}");
         assert!(fixed[&name].iter().all(|value| value.abs() <= bound), "{name}");
     }
+    // MoCo v3: query, key and value are layers of their own, and the class token starts next to nothing.
+    let moco = initial(dims, Positions::SinCosMoco, "", 1)?;
+    let bound = (6.0 / f64::from(96 + 96)).sqrt();
+    assert!(relative_to_max(&[std(&moco["blocks.0.attn.qkv.weight"])], &[bound / 3.0_f64.sqrt()]) < 0.05);
+    assert_eq!(moco["blocks.0.mlp.fc1.weight"], fixed["blocks.0.mlp.fc1.weight"]);
+    assert!(moco["cls_token"].iter().all(|value| value.abs() < 1e-5 && *value != 0.0));
     assert!(learned["blocks.0.mlp.fc1.bias"].iter().all(|&value| value == 0.0));
     assert!(learned["norm.weight"].iter().all(|&value| (value - 1.0).abs() < 1e-12));
     Ok(())

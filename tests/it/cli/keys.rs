@@ -26,7 +26,7 @@ protocol: {supervised: {}}
 ";
 
 /// Overrides, each a variant of its own; an empty one is the spec itself.
-const VARIANTS: [&str; 71] = [
+const VARIANTS: [&str; 73] = [
     "",
     "seeds=[1]",
     "seeds={pretrain: [0], downstream: [1]}",
@@ -58,6 +58,8 @@ const VARIANTS: [&str; 71] = [
     "pretrain.objective.person_mae.feature_ramp={epochs: 5}",
     "pretrain.objective.person_mae.teacher_half_life={steps: 100}",
     "pretrain.objective.person_mae.query_positions=grid",
+    "pretrain.budget={epochs: 50}",
+    "pretrain.budget={images: 6400}",
     "pretrain.train.epochs=51",
     "pretrain.train.batch=32",
     "pretrain.train.accumulate=2",
@@ -150,6 +152,7 @@ fn the_keys_of_stages_never_change_by_accident() {
     // What does not change the numbers does not change a key; everything else changes the last one.
     let neutral = [
         "",
+        "pretrain.budget={epochs: 50}",
         "pretrain.train.checkpoint_every={steps: 7}",
         "pretrain.train.evaluate_every=never",
         "pretrain.train.recompute=true",

@@ -180,3 +180,21 @@ fn copy(lab: &Lab, from: &str, to: &str) {
         }
     }
 }
+
+#[test]
+fn limits_that_take_the_size_of_the_data_are_checked_when_they_are_open() {
+    let lab = lab(4);
+    let mae = "pretrain.objective={person_mae: {teacher_half_life: {steps: 2}}}";
+    let spec = ["market.yaml", mae, "pretrain.train={epochs: 3, batch: 8}"];
+    // 24 pictures are 9 steps, of which `check` cannot know.
+    let check = lab.done(&[&["check"], &spec[..]].concat());
+    assert!(!check.err.contains("warning"), "{}", check.err);
+    for verb in ["plan", "run"] {
+        let said = lab.done(&[&[verb], &spec[..]].concat());
+        for part in ["warning[spec::half-life]: `teacher_half_life` is 22 % of the run", "<command line>", "3 epochs"] {
+            assert!(said.err.contains(part), "no {part:?} in:\n{}", said.err);
+        }
+        assert_eq!(said.err.matches("warning[").count(), 1, "{}", said.err);
+    }
+    assert!(!lab.done(&["plan", "market.yaml", mae, "pretrain.train={epochs: 9, batch: 8}"]).err.contains("warning"));
+}

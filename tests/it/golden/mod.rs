@@ -6,6 +6,7 @@ mod dino;
 mod losses;
 mod mae;
 mod metrics;
+mod moco;
 mod optimisers;
 mod positions;
 mod schedules;

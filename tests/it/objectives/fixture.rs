@@ -16,7 +16,9 @@ use reid_objectives::person_mae::PersonMae;
 use reid_objectives::person_mae::spec::PersonMaeSpec;
 use reid_objectives::protocols::ENCODER;
 use reid_objectives::random::init_source;
+use reid_objectives::spec::UpReidSpec;
 use reid_objectives::task::{Clock, Embed, Features, Services, StepOutput, Task};
+use reid_objectives::up_reid::UpReid;
 use reid_tests::tensors::{rng, values};
 
 /// Height and width of every picture here: 4 x 2 patches of side 8.
@@ -37,6 +39,14 @@ pub(crate) fn person_mae(spec: PersonMaeSpec, dims: VitDims, seed: u64) -> Resul
     let mut store = ParamStore::new(&Device::Cpu);
     let vit = Vit::with_dims(dims, &backbone(), ENCODER, &mut store, &source)?;
     PersonMae::assemble(spec, backbone(), 4, vit, store, &source)
+}
+
+/// A tiny UP-ReID.
+pub(crate) fn up_reid(spec: UpReidSpec, dims: VitDims, seed: u64) -> Result<UpReid> {
+    let source = init_source(seed);
+    let mut store = ParamStore::new(&Device::Cpu);
+    let vit = Vit::with_dims(dims, &backbone(), ENCODER, &mut store, &source)?;
+    UpReid::assemble(spec, backbone(), 4, vit, store, &source)
 }
 
 /// Pictures of plane waves, `views` of each, with a label for every four of them.

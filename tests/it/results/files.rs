@@ -54,7 +54,7 @@ fn full_run() -> RunRow {
     row.varied.insert("a.rate".to_owned(), Scalar::Float(0.1));
     row.varied.insert("objective".to_owned(), Scalar::Text("person_mae".to_owned()));
     row.tuned.insert("a.lr".to_owned(), Scalar::Float(1e-3));
-    row.trial = true;
+    row.trial = Some(2);
     with_metric(row, "test.map", 0.123_456_789_012_345_67)
 }
 
@@ -199,12 +199,12 @@ fn a_flipped_bit_anywhere_is_an_error_or_harmless() {
 #[test]
 fn a_newer_schema_is_refused_before_its_columns_are_read() {
     // The column would be refused too, if it were looked at.
-    let bytes = parquet(vec![Column::new("status".into(), [7_i64])], &[("reid_run.schema_version", "2")]);
+    let bytes = parquet(vec![Column::new("status".into(), [7_i64])], &[("reid_run.schema_version", "3")]);
     let (error, path) = spoiled(|_| bytes);
     assert_eq!(
         error.to_string(),
         format!(
-            "results schema 2 is newer than schema 1 of this program; use a newer reid-run, or another output folder: {}",
+            "results schema 3 is newer than schema 2 of this program; use a newer reid-run, or another output folder: {}",
             path.display()
         )
     );
@@ -351,4 +351,51 @@ fn what_cannot_be_written_leaves_earlier_results_intact() {
     let names: Vec<_> = fs::read_dir(dir.path().join("runs")).expect("folder").collect();
     assert_eq!(names.len(), 1, "no temporary file stays");
     assert_eq!(read(dir.path()).expect("readable").rows().expect("rows"), before);
+}
+
+/// A file of version 1: what every such file had of a run's cost.
+fn of_version_1(id: &str, stages: [Option<&str>; 2], status: &str) -> Vec<u8> {
+    let [pretrain, train] = stages;
+    let seconds = pretrain.map(|_| 40.25);
+    let columns = vec![
+        Column::new("run_id".into(), [id]),
+        Column::new("status".into(), [status]),
+        Column::new("stage_pretrain".into(), [pretrain]),
+        Column::new("stage_train".into(), [train]),
+        Column::new("seconds_pretrain".into(), [seconds]),
+        Column::new("images_seen".into(), [Some(12_800_i64)]),
+        Column::new("tokens_seen".into(), [Some(217_600_i64)]),
+    ];
+    parquet(columns, &[("reid_run.schema_version", "1"), ("reid_run.part", "runs")])
+}
+
+#[test]
+fn files_of_version_1_are_brought_up_to_date() {
+    let dir = folder();
+    fs::create_dir_all(dir.path().join("runs")).expect("a folder");
+    let files = [
+        ("both", [Some("aa"), Some("bb")], "ok"),
+        ("direct", [Some("aa"), None], "ok"),
+        ("failed", [None, None], "failed"),
+        ("none", [None, Some("bb")], "ok"),
+    ];
+    for (id, stages, status) in files {
+        fs::write(dir.path().join(format!("runs/{id}.parquet")), of_version_1(id, stages, status)).expect("writable");
+    }
+    let rows = read(dir.path()).expect("readable").rows().expect("rows");
+    let costs = |row: &RunRow| (row.images_pretrain, row.tokens_pretrain, row.flops_pretrain, row.seconds_pretrain);
+    let found: Vec<_> = rows.iter().map(|row| (row.run_id.as_str(), costs(row))).collect();
+    let expected = [
+        // Pictures and tokens were counted over both trainings.
+        ("both", (None, None, None, Some(40.25))),
+        ("direct", (Some(12_800), Some(217_600), None, Some(40.25))),
+        ("failed", (None, None, None, None)),
+        ("none", (Some(0), Some(0), Some(0.0), Some(0.0))),
+    ];
+    assert_eq!(found, expected);
+    assert!(rows.iter().all(|row| row.trial.is_none() && row.tuned.is_empty() && row.seconds_train.is_none()));
+    // A column of a wrong type is still refused, not replaced.
+    let columns = ["run_id", "status", "seconds_pretrain"].map(|name| Column::new(name.into(), ["ok"])).to_vec();
+    let (error, _) = spoiled(|_| parquet(columns, &[("reid_run.schema_version", "1")]));
+    assert!(matches!(&error, ResultsError::ColumnType { column, .. } if column == "seconds_pretrain"), "{error}");
 }

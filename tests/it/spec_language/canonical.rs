@@ -28,7 +28,7 @@ fn writing_does_not_matter() {
 # a comment
 protocol:
   supervised:
-    train: {epochs: 4.0e1}
+    train: {epochs: 6.0e1}
 
 pretrain:
   train: {batch: 0x40, epochs: 50.0}

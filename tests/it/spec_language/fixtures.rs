@@ -141,3 +141,27 @@ fn windows_line_ends_and_byte_order_marks_are_harmless() {
     let issues = load_text(&text.replace("mask_ratio", "mask_rätio"), &[]).unwrap_err();
     assert!(issues.render(false).contains(":4:37"), "{issues}");
 }
+
+/// Specs that can be run but cannot work, and what is said about them.
+#[test]
+fn warnings_name_the_field_and_the_remedy() {
+    let bless = std::env::var_os("REID_BLESS").is_some();
+    let specs = specs("warned");
+    assert!(specs.len() >= 8, "only {} specs", specs.len());
+    let mut differ = Vec::new();
+    for spec in specs {
+        let experiment = load(&spec, &overrides(&spec)).unwrap_or_else(|issues| panic!("{issues}"));
+        assert!(!experiment.warnings.is_empty(), "{} is beyond reproach", spec.display());
+        for issue in &experiment.warnings {
+            assert!(!issue.labels.is_empty() && issue.help.is_some(), "{}: {issue:?}", spec.display());
+        }
+        let text = reid_experiments::Issues(experiment.warnings).render(false);
+        let expected = spec.with_extension("txt");
+        if bless {
+            std::fs::write(&expected, &text).unwrap();
+        } else if std::fs::read_to_string(&expected).ok().as_deref() != Some(&text) {
+            differ.push(format!("{}:\n{text}", spec.display()));
+        }
+    }
+    assert!(differ.is_empty(), "not as written beside the fixture:\n{}", differ.join("\n"));
+}

@@ -9,6 +9,7 @@ mod overrides;
 mod resolved;
 mod roundtrip;
 mod sweeps;
+mod tuning;
 
 use std::path::{Path, PathBuf};
 
@@ -54,5 +55,5 @@ const BASE: &str = "
 data: {synthetic: {}}
 backbone: {vit: {size: micro, image: [64, 32], patch: 8}}
 pretrain: {objective: {person_mae: {mask_ratio: 0.5}}, train: {epochs: 50, batch: 64}}
-protocol: {supervised: {train: {epochs: 40}}}
+protocol: {supervised: {train: {epochs: 60}}}
 ";

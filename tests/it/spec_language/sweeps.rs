@@ -84,7 +84,7 @@ fn durations_and_lists_can_be_swept() {
     let experiment = load_text(&format!("{BASE}{sweep}"), &[]).unwrap();
     assert_eq!(experiment.runs.len(), 4);
     let varied = &experiment.runs[1].varied;
-    assert_eq!(varied["pretrain.objective.person_mae.feature_ramp"], "fraction");
+    assert_eq!(varied["pretrain.objective.person_mae.feature_ramp"], "fraction 0.1");
     assert_eq!(varied["backbone.vit.image"], json!([128, 64]));
 }
 
@@ -110,4 +110,37 @@ fn thousands_of_points_are_quick_and_more_are_refused() {
     };
     assert_eq!(load_text(&sweep(1000), &[]).unwrap().runs.len(), 2000);
     assert_eq!(super::codes(&load_text(&sweep(5001), &[]).unwrap_err()), ["spec::sweep-too-large"]);
+}
+
+#[test]
+fn epochs_are_named_by_their_number_and_none_is_taken_of_nothing() {
+    let sweep = "sweep: {list: [{pretrain.objective: none, grid: {pretrain.take: [{epoch: 4}, last]}}, \
+                 {grid: {pretrain.take: [{epoch: 4}, {epoch: 50}, last], pretrain.keep_every: [never]}}]}";
+    let experiment = load_text(&format!("{BASE}{sweep}"), &[]).unwrap();
+    let take = |run: &reid_experiments::ResolvedRun| run.varied.get("pretrain.take").cloned();
+    let found: Vec<_> = experiment.runs.iter().map(|run| (run.label.as_str(), take(run))).collect();
+    // The last epoch by its number is the last, and a random encoder has no epochs.
+    assert_eq!(found, [("none", None), ("person_mae", Some(json!("epoch 4"))), ("person_mae", Some(json!("last")))]);
+    let by_number = "sweep: {grid: {pretrain.take.epoch: [4, 8]}}";
+    let experiment = load_text(&format!("{BASE}{by_number}"), &[]).unwrap();
+    let epochs: Vec<_> = experiment.runs.iter().map(|run| run.varied["pretrain.take.epoch"].clone()).collect();
+    assert_eq!(epochs, [4, 8]);
+}
+
+#[test]
+fn a_frozen_encoder_is_shown_pictures_as_in_its_pretraining() {
+    let spec = BASE.replace("protocol: {supervised: {train: {epochs: 40}}}", "protocol: frozen");
+    let resolved = |overrides: &[&str]| {
+        let experiment = load_text(&spec, overrides).unwrap();
+        serde_json::to_value(&experiment.runs[0].spec.protocol).unwrap()["frozen"]["normalisation"].clone()
+    };
+    assert_eq!(resolved(&[]), "imagenet");
+    assert_eq!(resolved(&["pretrain.objective.person_mae.normalisation=half"]), "half");
+    assert_eq!(resolved(&["pretrain.objective=none"]), "half");
+    assert_eq!(resolved(&["pretrain.objective=none", "protocol.frozen.normalisation=imagenet"]), "imagenet");
+    // As in pre-training and by its own name, it is one point.
+    let sweep = "sweep: {grid: {protocol.frozen.normalisation: [pretrain, imagenet, half]}}";
+    let experiment = load_text(&format!("{spec}{sweep}"), &[]).unwrap();
+    let names: Vec<_> = experiment.runs.iter().map(|run| run.varied["protocol.frozen.normalisation"].clone()).collect();
+    assert_eq!(names, ["imagenet", "half"]);
 }

@@ -110,7 +110,8 @@ impl Default for ProbeSpec {
 pub struct NoProbe {}
 
 /// A linear embedding of frozen features, trained as the identity branch of the supervised protocol: embedding,
-/// BNNeck, classifier, cross-entropy. Ranked is the embedding, so that unseen people can be found by it.
+/// BNNeck, classifier, cross-entropy. Ranked is the embedding, so that unseen people can be found by it; after the
+/// neck (`evaluation: {feature: after_neck}`) it often ranks better, since no triplet loss has shaped what is before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LinearProbeSpec {
@@ -127,8 +128,8 @@ pub struct LinearProbeSpec {
 }
 
 impl Default for LinearProbeSpec {
-    /// Our design: `AdamW` for a hundred epochs, long enough for any set, with a batch that small subsets of
-    /// labels fill.
+    /// Our design: `AdamW` for a hundred epochs, with a batch that small subsets of labels fill, and the rate of
+    /// 0.001, 0.003, 0.01 and 0.03 that did best before the neck on the built-in validation identities.
     fn default() -> Self {
         Self {
             width: 256,
@@ -137,7 +138,7 @@ impl Default for LinearProbeSpec {
             train: TrainSpec {
                 epochs: 100,
                 batch: 32,
-                lr: 1e-3,
+                lr: 1e-2,
                 lr_scaling: LrScaling::None,
                 schedule: ScheduleSpec::WarmupCosine(WarmupCosine::default()),
                 optim: OptimSpec::Adamw(AdamwSpec { betas: [0.9, 0.999], ..AdamwSpec::default() }),
