@@ -12,7 +12,7 @@ pub use crate::protocols::frozen::spec::{
     FrozenNormalisation, FrozenSpec, LinearProbeSpec, NoProbe, Pooling, ProbeSpec,
 };
 pub use crate::up_reid::spec::UpReidSpec;
-pub use reid_backbones::weights::spec::ImportedSpec;
+pub use reid_backbones::weights::spec::{ImportedNormalisation, ImportedSpec};
 
 /// Pre-training objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -45,7 +45,11 @@ impl ObjectiveSpec {
     /// Channel statistics of the pictures that it shows the encoder; none where it shows none.
     pub fn normalisation(&self) -> Option<Normalisation> {
         match self {
-            Self::None(NoObjective {}) | Self::Imported(_) => None,
+            Self::None(NoObjective {}) => None,
+            Self::Imported(spec) => Some(match spec.normalisation {
+                ImportedNormalisation::Imagenet => Normalisation::Imagenet,
+                ImportedNormalisation::Half => Normalisation::Half,
+            }),
             Self::PersonMae(spec) => Some(spec.normalisation),
             Self::MimDino(spec) => Some(spec.views.normalisation),
             Self::UpReid(spec) => Some(spec.normalisation),

@@ -22,6 +22,9 @@ pub struct ImportedSpec {
     /// How positions are resampled if the grids differ.
     #[serde(default)]
     pub positions_resize: PositionsResize,
+    /// Channel statistics of the pictures that the encoder was trained on; a frozen evaluation uses them.
+    #[serde(default)]
+    pub normalisation: ImportedNormalisation,
     /// What becomes of PASS's part tokens (ECCV 2022), if the file has them.
     #[serde(default)]
     pub part_tokens: PartTokens,
@@ -46,11 +49,24 @@ impl ImportedSpec {
             part: String::new(),
             positions_ratio: PositionsRatio::default(),
             positions_resize: PositionsResize::default(),
+            normalisation: ImportedNormalisation::default(),
             part_tokens: PartTokens::default(),
             ignore: Vec::new(),
             strict: true,
         }
     }
+}
+
+/// Channel statistics of an imported encoder's pictures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImportedNormalisation {
+    /// Mean 0.485, 0.456, 0.406; std 0.229, 0.224, 0.225: MAE, DINO, iBOT, MoCo, and most of what is trained so.
+    #[default]
+    Imagenet,
+    /// Mean 0.5, std 0.5: encoders fine-tuned with TransReID's recipe, timm's `augreg` weights, Google's at Hugging
+    /// Face.
+    Half,
 }
 
 /// Height over width of a grid of positions.

@@ -389,10 +389,11 @@ fn encoder_science(spec: &RunSpec) -> Result<Value, RunError> {
     Ok(json!({ "vit": backbone }))
 }
 
-/// An import's settings without its path: the file is known by its content.
+/// What of an import decides the encoder's numbers. The file is known by its content, not its path; how pictures are
+/// normalized is part of what is evaluated.
 fn import_science(imported: &ImportedSpec) -> Result<Value, RunError> {
     let mut science = to_json(imported)?;
-    remove(&mut science, &["path", "strict"]);
+    remove(&mut science, &["path", "strict", "normalisation"]);
     science["version"] = json!(reid_backbones::weights::ALGORITHM_VERSION);
     Ok(science)
 }

@@ -20,14 +20,14 @@ fn read(path: &Path) -> BTreeMap<String, Tensor> {
 fn importing(path: &str) -> String {
     let (_, rest) = TINY.split_once("data:").expect("data");
     let (rest, _) = rest.split_once("pretrain:").expect("a pre-training");
-    format!("name: imported\ndata:{rest}pretrain: {{objective: {{imported: {{path: {path}}}}}}}\nprotocol: direct\n")
+    format!("name: imported\ndata:{rest}pretrain: {{objective: {{imported: {{path: {path}}}}}}}\nprotocol: frozen\n")
 }
 
 #[test]
 fn an_exported_encoder_is_imported_again_and_ranks_the_same() {
     let lab = Lab::with("tiny.yaml", TINY);
-    lab.done(&["tiny.yaml", "protocol=direct"]);
-    lab.done(&["export", "tiny.yaml", "protocol=direct", "--to", "encoder.safetensors"]);
+    lab.done(&["tiny.yaml", "protocol=frozen"]);
+    lab.done(&["export", "tiny.yaml", "protocol=frozen", "--to", "encoder.safetensors"]);
     lab.write("again.yaml", &importing("encoder.safetensors"));
     let check = lab.done(&["check", "again.yaml"]);
     assert!(check.err.contains("safetensors: 54 tensors used"), "{}", check.err);

@@ -2,6 +2,7 @@
 
 use candle_core::{D, Tensor};
 use reid_backbones::Tokens;
+use reid_backbones::pooling::{self, Pooling as How};
 
 use super::spec::Pooling;
 use crate::error::Result;
@@ -15,13 +16,16 @@ use crate::math::distance::l2_normalize;
 /// # Errors
 /// If shapes do not fit, or candle refuses.
 pub fn pool(tokens: &Tokens, pooling: Pooling) -> Result<Tensor> {
+    let pool = |how| pooling::pool(tokens, how);
     Ok(match pooling {
-        Pooling::Cls => tokens.class()?,
-        Pooling::Avg => tokens.patches()?.mean(1)?,
-        Pooling::Max => tokens.patches()?.max(1)?,
+        Pooling::Cls => pool(How::Class)?,
+        Pooling::Avg => pool(How::Average)?,
+        Pooling::Max => pool(How::Maximum)?,
+        Pooling::AvgMax => pool(How::AverageMaximum)?,
+        Pooling::Gem => pool(How::Gem)?,
         Pooling::ClsAvg => {
             // Of equal lengths, neither part outweighs the other in a distance.
-            let parts = [l2_normalize(&tokens.class()?)?, l2_normalize(&tokens.patches()?.mean(1)?)?];
+            let parts = [l2_normalize(&pool(How::Class)?)?, l2_normalize(&pool(How::Average)?)?];
             Tensor::cat(&parts, D::Minus1)?
         }
     })

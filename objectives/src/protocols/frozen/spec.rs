@@ -32,6 +32,10 @@ pub enum Pooling {
     Avg,
     /// The maximum of the patches in each channel.
     Max,
+    /// The mean, over runs of four patches in a row, of the maximum of each run.
+    AvgMax,
+    /// The class token plus the generalized mean of the patches, with exponent 3.
+    Gem,
     /// The class token and the mean of the patches, each of length 1, one after the other.
     ClsAvg,
 }
@@ -43,6 +47,8 @@ impl Pooling {
             Self::Cls => "class token",
             Self::Avg => "mean of the patches",
             Self::Max => "maximum of the patches",
+            Self::AvgMax => "mean of maxima of four patches",
+            Self::Gem => "class token plus generalized mean of the patches",
             Self::ClsAvg => "class token and mean of the patches",
         }
     }
