@@ -73,5 +73,5 @@ pub fn encoder(vit: &VitSpec, patches: usize) -> f64 {
 
 /// Patches of a whole picture.
 pub fn patches(vit: &VitSpec) -> usize {
-    vit.image.iter().map(|side| side / vit.patch).product()
+    vit.grid().iter().product()
 }

@@ -179,6 +179,12 @@ impl Vit {
         self.image
     }
 
+    /// Rows and columns of patches of a picture, none where it is smaller than a patch.
+    fn patches_of(&self, (height, width): (usize, usize)) -> (usize, usize) {
+        let along = |side: usize| side.checked_sub(self.patch).map_or(0, |rest| rest / self.stride + 1);
+        (along(height), along(width))
+    }
+
     /// The positions of a grid. Of another grid than the encoder was built for they are resampled as DINO and iBOT
     /// do for their local crops ([`Resampling::BicubicOffset`]), the class token's stays.
     ///
@@ -250,17 +256,17 @@ impl Encoder for Vit {
     }
 
     fn grid(&self) -> (usize, usize) {
-        let along = |side: usize| (side - self.patch) / self.stride + 1;
-        (along(self.image.0), along(self.image.1))
+        self.patches_of(self.image)
     }
 
     fn forward(&self, params: &Params, images: &Tensor, input: &Input) -> Result<Tokens> {
         let (b, c, h, w) = images.dims4()?;
-        if c != 3 || h % self.patch != 0 || w % self.patch != 0 || h * w == 0 {
+        let (rows, cols) = self.patches_of((h, w));
+        let cut = |side: usize| self.stride < self.patch || side.is_multiple_of(self.patch);
+        if c != 3 || rows * cols == 0 || !cut(h) || !cut(w) {
             let problem = format!("pictures of {c} x {h} x {w} cannot be cut into patches of side {}", self.patch);
             return Err(candle_core::Error::Msg(problem).into());
         }
-        let (rows, cols) = (h / self.patch, w / self.patch);
         let everything;
         let keep = if let Some(keep) = input.keep {
             keep
