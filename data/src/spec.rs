@@ -22,6 +22,8 @@ pub enum DataSpec {
     Synthetic(SyntheticSpec),
     /// A folder in Market-1501 layout.
     Market1501(Market1501Spec),
+    /// Any folder of pictures without names, such as LUPerson; for pre-training only (`pretrain.data`).
+    Images(ImagesSpec),
 }
 
 /// The built-in renderer's settings. Equal settings give equal bytes.
@@ -96,6 +98,15 @@ pub struct Market1501Spec {
     /// says it is the published set.
     #[serde(default)]
     pub counts: Counts,
+}
+
+/// A folder of pictures of people whom nobody has named: every JPEG or PNG file in it and in its sub-folders.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImagesSpec {
+    /// The folder.
+    #[schemars(extend("format" = "path"))]
+    pub root: String,
 }
 
 /// Whether a data set's published counts are checked.

@@ -45,7 +45,10 @@ pub(crate) fn counts((&split, records): (&Split, &Vec<Record>)) -> String {
     let who = if split == Split::Pool { String::new() } else { format!(" of {} identities", pids.len()) };
     let rest =
         if distractors > 0 { format!(", {distractors} of them distractors (identity 0)") } else { String::new() };
-    format!("{}: {} pictures{who} from {} cameras{rest}", split.name(), records.len(), cameras.len())
+    // A pool that names no cameras has number 0 throughout.
+    let is_unnamed = split == Split::Pool && cameras.iter().all(|&camera| camera == 0);
+    let seen_by = if is_unnamed { String::new() } else { format!(" from {} cameras", cameras.len()) };
+    format!("{}: {} pictures{who}{seen_by}{rest}", split.name(), records.len())
 }
 
 /// Usable queries with a usable match, and all usable queries.

@@ -131,7 +131,7 @@ impl Scan {
 }
 
 /// Whether a file's name is that of a picture; names that begin with a dot are other programs' notes.
-fn is_picture(name: &OsString) -> bool {
+pub(crate) fn is_picture(name: &OsString) -> bool {
     let name = name.to_string_lossy();
     let suffix = Path::new(name.as_ref()).extension().map(|suffix| suffix.to_string_lossy().to_ascii_lowercase());
     !name.starts_with('.') && matches!(suffix.as_deref(), Some("jpg" | "jpeg" | "png"))

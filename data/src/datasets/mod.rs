@@ -3,6 +3,7 @@
 mod check;
 mod folder;
 mod holdout;
+mod images;
 pub(crate) mod inspect;
 mod market1501;
 mod synthetic;
@@ -52,6 +53,7 @@ pub fn open(spec: &DataSpec, settings: &OpenSettings) -> Result<Dataset> {
     let found = match spec {
         DataSpec::Synthetic(spec) => synthetic::find(spec, settings)?,
         DataSpec::Market1501(spec) => market1501::find(spec, &settings.base)?,
+        DataSpec::Images(spec) => images::find(spec, &settings.base)?,
     };
     let Found { name, root, synthetic, mut splits, mut notes } = found;
     let inspection = inspect::inspect(&root, &splits, settings)?;

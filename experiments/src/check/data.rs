@@ -9,12 +9,17 @@ use crate::spec::RunSpec;
 pub(super) fn has_validation(run: &RunSpec) -> bool {
     let own = match &run.data {
         DataSpec::Synthetic(spec) => spec.validation_identities > 0,
-        DataSpec::Market1501(_) => false,
+        DataSpec::Market1501(_) | DataSpec::Images(_) => false,
     };
     own || run.validation.identities > 0.0
 }
 
 pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
+    if let DataSpec::Images(_) = run.data {
+        let message = "`images` have no names, so that no one can be found again among them";
+        let finding = Finding::error("spec::unlabelled-data", message).at("data.images", "for pre-training only");
+        return vec![finding.help("write it below `pretrain`: `pretrain: {data: {other: {images: {root: ..}}}}`")];
+    }
     let (Some(spec), DataSpec::Synthetic(data)) = (supervised(run), &run.data) else { return Vec::new() };
     let (wanted, all) = (spec.identities_per_batch, data.train_identities);
     // Held-out identities are few, and known only when the data are opened.
