@@ -14,11 +14,8 @@ const LAYOUT: &str = "the folder must hold JPEG or PNG pictures of single people
 /// Finds every picture below the spec's root, in order of its path.
 pub(crate) fn find(spec: &ImagesSpec, base: &Path) -> Result<Found> {
     let root = base.join(&spec.root);
-    let missing = |what: &str| DataError::Missing {
-        what: what.to_owned(),
-        remedy: LAYOUT.to_owned(),
-        path: root.clone(),
-    };
+    let missing =
+        |what: &str| DataError::Missing { what: what.to_owned(), remedy: LAYOUT.to_owned(), path: root.clone() };
     if !root.is_dir() {
         return Err(missing("folder of pictures"));
     }
@@ -57,7 +54,8 @@ impl Scan {
     /// Adds the pictures of a folder and of those in it. Links to files are followed; links to folders are not, so
     /// that no picture is found twice and no circle is walked.
     fn folder(&mut self, path: &Path, prefix: &str) -> Result<()> {
-        let unreadable = |source| DataError::Io { action: "listing a folder of pictures", source, path: path.to_owned() };
+        let unreadable =
+            |source| DataError::Io { action: "listing a folder of pictures", source, path: path.to_owned() };
         let mut folders: Vec<(PathBuf, String)> = Vec::new();
         for entry in std::fs::read_dir(path).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;

@@ -119,9 +119,10 @@ fn of_pool(limit: &Limit, number: f64, pool: usize) -> Option<Finding> {
     Some(finding.help(format!("use at most {most}, or pre-train on more pictures")))
 }
 
-/// The part of a path that people know a field by.
+/// The part of a path that people know a field by: an objective's settings by the whole way to them.
 fn name(field: &str) -> &str {
-    field.rsplit('.').next().unwrap_or(field)
+    let own = field.strip_prefix("pretrain.objective.").and_then(|own| own.split_once('.'));
+    own.map_or_else(|| field.rsplit('.').next().unwrap_or(field), |(_, own)| own)
 }
 
 fn percent(share: f64) -> String {

@@ -64,14 +64,14 @@ fn a_budget_may_end_inside_an_epoch_and_rows_say_what_was_spent() {
 #[test]
 fn whole_epochs_are_the_same_however_they_are_given() {
     let lab = Lab::with("tiny.yaml", &TINY.replace("epochs: 1, batch: 16", "epochs: 2, batch: 16"));
-    lab.done(&["tiny.yaml", "protocol=direct"]);
+    lab.done(&["tiny.yaml", "protocol=frozen"]);
     assert_eq!(
-        lab.done(&["tiny.yaml", "protocol=direct", "pretrain.train.epochs=9", "pretrain.budget={epochs: 2}"])
+        lab.done(&["tiny.yaml", "protocol=frozen", "pretrain.train.epochs=9", "pretrain.budget={epochs: 2}"])
             .computed(),
         0
     );
     // As steps it is another key, and the same bits: schedules and order do not know what they are counted in.
-    let steps = lab.done(&["tiny.yaml", "protocol=direct", &format!("pretrain.budget={{images: {}}}", 2 * POOL)]);
+    let steps = lab.done(&["tiny.yaml", "protocol=frozen", &format!("pretrain.budget={{images: {}}}", 2 * POOL)]);
     assert_eq!(steps.computed(), 2);
     let encoders = encoders(&lab);
     assert_eq!(encoders.len(), 2);
@@ -83,7 +83,7 @@ fn a_budget_is_resumed_where_it_stood() {
     let budget = [
         "tiny.yaml",
         "pretrain.budget={images: 300}",
-        "protocol=direct",
+        "protocol=frozen",
         "pretrain.train.batch=4",
         "pretrain.train.checkpoint_every={steps: 3}",
     ];

@@ -194,7 +194,7 @@ fn mistakes_of_tuning_are_explained() {
         assert!(fewer.err.contains(part), "no {part:?} in:\n{}", fewer.err);
     }
     // What cannot be trained at all has nothing to choose, and that is no one's disadvantage.
-    let list = "sweep.list=[{label: untrained, pretrain.objective: none, protocol: direct}, {}]";
+    let list = "sweep.list=[{label: untrained, pretrain.objective: none, protocol: frozen}, {}]";
     let untrained = check(&[list, "~tune.for"]);
     untrained.assert_code(0);
     assert!(untrained.text().contains("  untrained: nothing to choose\n"), "{}", untrained.text());

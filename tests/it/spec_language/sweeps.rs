@@ -129,7 +129,7 @@ fn epochs_are_named_by_their_number_and_none_is_taken_of_nothing() {
 
 #[test]
 fn a_frozen_encoder_is_shown_pictures_as_in_its_pretraining() {
-    let spec = BASE.replace("protocol: {supervised: {train: {epochs: 40}}}", "protocol: frozen");
+    let spec = BASE.replace("protocol: {supervised: {train: {epochs: 60}}}", "protocol: frozen");
     let resolved = |overrides: &[&str]| {
         let experiment = load_text(&spec, overrides).unwrap();
         serde_json::to_value(&experiment.runs[0].spec.protocol).unwrap()["frozen"]["normalisation"].clone()
