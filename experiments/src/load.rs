@@ -1,6 +1,7 @@
 //! From a file and overrides to an experiment, or to everything that is wrong with them.
 
 use std::collections::BTreeMap;
+use std::mem::discriminant;
 use std::path::Path as FilePath;
 
 use reid_objectives::metric::MetricKey;
@@ -269,26 +270,38 @@ impl Loader<'_> {
         }
     }
 
-    /// A comparison is fair if all sides may try equally often. Points that nothing of the grid concerns cannot.
+    /// A comparison is fair if all sides may try equally often. Points that nothing of the grid concerns cannot, and
+    /// points of different protocols are not compared with each other.
     fn unequal_trials(&mut self, tune: &tune::Written, points: &[TunedPoint]) {
-        let numbers = || points.iter().filter(|point| !point.fields.is_empty()).map(|point| point.candidates.len());
-        let (Some(least), Some(most)) = (numbers().min(), numbers().max()) else {
+        let tuned: Vec<&TunedPoint> = points.iter().filter(|point| !point.fields.is_empty()).collect();
+        if tuned.is_empty() {
             let issue = Issue::warning("spec::nothing-tuned", "`tune` names no field that concerns a point");
             self.issues.push(issue.at(tune.place.clone(), "").help("check the paths, or leave `tune` out"));
             return;
-        };
-        if least < most {
+        }
+        let protocol = |point: &TunedPoint| point.candidates.first().map(|one| discriminant(&one.spec.protocol));
+        let mut protocols: Vec<_> = tuned.iter().map(|point| protocol(point)).collect();
+        protocols.dedup();
+        for of_protocol in protocols {
+            let of_protocol: Vec<_> = tuned.iter().filter(|point| protocol(point) == of_protocol).collect();
+            let fewest = of_protocol.iter().min_by_key(|point| point.candidates.len());
+            let (Some(fewest), Some(most)) = (fewest, of_protocol.iter().map(|point| point.candidates.len()).max())
+            else {
+                continue;
+            };
+            if fewest.candidates.len() == most {
+                continue;
+            }
             let mut counts: Vec<String> = Vec::new();
-            for point in points.iter().filter(|point| !point.fields.is_empty()) {
+            for point in &of_protocol {
                 let text = format!("`{}` {}", point.label, point.candidates.len());
                 if !counts.contains(&text) {
                     counts.push(text);
                 }
             }
             let message = format!("initialisations try grids of different size: {}", counts.join(", "));
-            let fewest = points.iter().find(|point| point.candidates.len() == least && !point.fields.is_empty());
-            let label = fewest.map_or("none", |point| point.label.as_str());
             let issue = Issue::warning("spec::unequal-trials", message).at(tune.place.clone(), "");
+            let label = &fewest.label;
             let help = format!("give it as many values of what concerns it: `for: {{{label}: {{FIELD: [...]}}}}`");
             self.issues.push(issue.help(help));
         }

@@ -57,11 +57,15 @@ fn valid_specs_are_accepted() {
 
 #[test]
 fn shipped_specs_are_accepted() {
-    for name in ["quickstart", "ablation"] {
-        let path = Path::new("../experiments").join(name).with_extension("yaml");
+    let folders = ["../experiments", "../experiments/papers"].map(|folder| std::fs::read_dir(folder).unwrap());
+    let files = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let mut specs: Vec<_> = files.filter(|path| path.extension().is_some_and(|suffix| suffix == "yaml")).collect();
+    specs.sort();
+    assert!(specs.len() >= 10, "{specs:?}");
+    for path in specs {
         let experiment = load(&path, &[]).unwrap_or_else(|issues| panic!("{issues}"));
-        assert_eq!(experiment.name, name);
-        assert!(experiment.warnings.is_empty(), "{:?}", experiment.warnings);
+        assert_eq!(Some(experiment.name.as_str()), path.file_stem().and_then(|stem| stem.to_str()));
+        assert!(experiment.warnings.is_empty(), "{}: {:?}", path.display(), experiment.warnings);
     }
     let ablation = load(Path::new("../experiments/ablation.yaml"), &[]).unwrap();
     assert_eq!(ablation.runs.len(), 5 * 3);
