@@ -62,6 +62,9 @@ EXPECTED = {
     },
 }
 
+# Of the columns that are named below.
+SCHEMA_VERSION = "2"
+
 
 def fail(path: Path, problem: str) -> None:
     sys.exit(f"{problem}: {path}")
@@ -72,7 +75,7 @@ def read_part(folder: Path) -> pl.DataFrame:
     frames = []
     for path in sorted(folder.glob("*.parquet")):
         metadata = pl.read_parquet_metadata(path)
-        if metadata.get("reid_run.schema_version") != "1":
+        if metadata.get("reid_run.schema_version") != SCHEMA_VERSION:
             fail(path, f"schema version is {metadata.get('reid_run.schema_version')}")
         units = json.loads(metadata["reid_run.units"])
         if "reid_run.commit" not in metadata or not all("direction" in about for about in units.values()):

@@ -67,8 +67,11 @@ def vit(images, w, heads):
 
 def main():
     store = Path(sys.argv[1])
-    ids = [row for file in sorted((store / "results/runs").glob("*.parquet")) for row in pl.read_parquet(file)["run_id"]]
-    assert ids, "no runs"
+    # An untrained encoder is in no stage, so there is none to export.
+    trained = pl.col("stage_train").is_not_null() | pl.col("stage_pretrain").is_not_null()
+    files = sorted((store / "results/runs").glob("*.parquet"))
+    ids = [row for file in files for row in pl.read_parquet(file).filter(trained)["run_id"]]
+    assert ids, "no runs with an encoder"
     for run in ids:
         with tempfile.TemporaryDirectory() as folder:
             files = [Path(folder, f"encoder.{ending}") for ending in ("safetensors", "onnx")]
