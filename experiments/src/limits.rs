@@ -4,7 +4,7 @@
 //! A new objective adds a line to [`LIMITS`] for each of its fields that a rule fits. The shares are our design.
 
 use reid_objectives::person_mae::spec::Target;
-use reid_objectives::spec::ObjectiveSpec;
+use reid_objectives::spec::{ObjectiveSpec, TemperatureSpec};
 
 use crate::spec::RunSpec;
 
@@ -97,8 +97,8 @@ pub const LIMITS: &[Limit] = &[
     limit("pretrain.objective.person_mae.feature_ramp", RAMP, has_person_mae_teacher),
     limit("pretrain.objective.mim_dino.teacher_momentum.half_life", HALF_LIFE, always),
     limit("pretrain.objective.mim_dino.teacher_momentum.cosine.start", HALF_LIFE, always),
-    limit("pretrain.objective.mim_dino.teacher_temperature.ramp", RAMP, always),
-    limit("pretrain.objective.mim_dino.patch_temperature.ramp", RAMP, has_masked_patches),
+    limit("pretrain.objective.mim_dino.teacher_temperature.ramp", RAMP, has_class_ramp),
+    limit("pretrain.objective.mim_dino.patch_temperature.ramp", RAMP, has_patch_ramp),
     limit("pretrain.objective.mim_dino.mim_start", RAMP, has_masked_patches),
     limit("pretrain.objective.mim_dino.freeze_last_layer", RAMP, always),
     limit("pretrain.objective.mim_dino.head.prototypes", PROTOTYPES, always),
@@ -123,4 +123,17 @@ fn has_masked_patches(run: &RunSpec) -> bool {
 
 fn has_strips(run: &RunSpec) -> bool {
     matches!(&run.pretrain.objective, ObjectiveSpec::UpReid(spec) if spec.strips.weight > 0.0)
+}
+
+fn changes(temperature: TemperatureSpec) -> bool {
+    (temperature.end - temperature.start).abs() > 0.0
+}
+
+fn has_class_ramp(run: &RunSpec) -> bool {
+    matches!(&run.pretrain.objective, ObjectiveSpec::MimDino(spec) if changes(spec.teacher_temperature))
+}
+
+fn has_patch_ramp(run: &RunSpec) -> bool {
+    has_masked_patches(run)
+        && matches!(&run.pretrain.objective, ObjectiveSpec::MimDino(spec) if changes(spec.patch_temperature))
 }
