@@ -160,7 +160,9 @@ impl ParamStore {
     /// # Errors
     /// If the parameters do not fit, or candle refuses.
     pub fn add(&mut self, name: &str, layer: usize, defs: &[ParamDef], source: &InitSource) -> Result<ModuleId> {
-        let mut values = Vec::new();
+        // Grown piece by piece it would keep room for twice as many.
+        let len = defs.iter().map(|def| def.shape.iter().product::<usize>()).sum();
+        let mut values = Vec::with_capacity(len);
         let mut entries = Vec::with_capacity(defs.len());
         for def in defs {
             let full = if def.name.is_empty() { name.to_owned() } else { format!("{name}.{}", def.name) };
@@ -170,7 +172,6 @@ impl ParamStore {
             assert!(taken.is_none(), "parameter {} defined twice", entry.name);
             entries.push(entry);
         }
-        let len = values.len();
         let var = Var::from_vec(values, len, &self.device)?;
         self.modules.push(Module { name: name.to_owned(), layer, entries: entries.into(), frozen: false, var });
         Ok(ModuleId(self.modules.len() - 1))

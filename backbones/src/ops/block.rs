@@ -308,9 +308,11 @@ impl Block {
         backward_params(&gelu(&saved.hidden), &branch, fc2w, Some(fc2b), hidden, d);
         let mut dhidden = backward_input(&branch, w.fc2.0, hidden, d);
         gelu_backward(&saved.hidden, &mut dhidden);
+        drop(saved.hidden);
         let normed = normalise(&y, &saved.norm2, w.norm2.0, w.norm2.1);
         backward_params(&normed, &dhidden, fc1w, Some(fc1b), d, hidden);
         let dnormed = backward_input(&dhidden, w.fc1.0, d, hidden);
+        drop((normed, dhidden));
         let mut dy = dz.to_vec();
         normalise_backward(&y, &saved.norm2, w.norm2.0, &dnormed, &mut dy, &mut NormGrads { weight: n2w, bias: n2b });
 
