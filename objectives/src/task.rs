@@ -6,6 +6,7 @@ use candle_core::Tensor;
 use reid_backbones::{Compute, ModuleId, ParamStore};
 use reid_data::dataset::{Record, Split};
 use reid_data::plan::EpochPlan;
+use reid_data::sampler;
 use reid_data::views::{ViewBatch, ViewPlan};
 
 use crate::error::Result;
@@ -91,6 +92,18 @@ pub trait Services {
     /// # Errors
     /// If a picture cannot be read or the model fails.
     fn extract(&self, split: Split, views: &ViewPlan, batch: usize, model: &dyn Embed) -> Result<Features>;
+}
+
+/// The split that pre-training draws from: the unlabelled pool where there is one, else the training pictures, whose
+/// labels it does not see.
+pub fn pretraining_split(has_pool: bool) -> Split {
+    if has_pool { Split::Pool } else { Split::Train }
+}
+
+/// The draws of an epoch of pre-training: every picture once, in an order of the epoch's own.
+pub fn unlabelled_epoch(services: &dyn Services, batch: usize, epoch: usize, seed: u64) -> EpochPlan {
+    let split = pretraining_split(!services.records(Split::Pool).is_empty());
+    sampler::shuffle(services.records(split), batch, seed, epoch as u32)
 }
 
 /// A training. May not log, touch the disk, or know the optimiser.

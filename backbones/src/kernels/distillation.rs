@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::losses::sum_rows;
+use super::losses::{row_log_sum_exp, sum_rows};
 use super::rows::{CHUNK, exp, sum_of};
 use super::simd::vectorized;
 
@@ -57,12 +57,6 @@ impl Targets<'_> {
     }
 }
 
-#[inline(always)]
-fn log_sum_exp(x: &[f32], scale: f32) -> f32 {
-    let max = x.iter().fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m });
-    max * scale + sum_of(x, x, |v, _| exp((v - max) * scale)).ln()
-}
-
 /// Sum over rows and their targets of `weight (log sum exp(x scale) - target . x scale)`.
 pub(crate) fn soft_cross_entropy(x: &[f32], width: usize, targets: &Targets, scale: f32) -> f64 {
     sum_rows(x.len() / width, |first, count| {
@@ -76,7 +70,7 @@ pub(crate) fn soft_cross_entropy(x: &[f32], width: usize, targets: &Targets, sca
                         continue;
                     }
                     let logits = &x[row * width..(row + 1) * width];
-                    let log_sum = log_sum_exp(logits, scale);
+                    let log_sum = row_log_sum_exp(logits, scale);
                     for &(target, weight) in entries {
                         let target = &targets.values[target as usize * width..][..width];
                         let along = sum_of(logits, target, |v, p| v * p) * scale;
@@ -109,7 +103,7 @@ pub(crate) fn soft_cross_entropy_backward(
                         continue;
                     }
                     let logits = &x[row * width..(row + 1) * width];
-                    let log_sum = log_sum_exp(logits, scale);
+                    let log_sum = row_log_sum_exp(logits, scale);
                     let mass: f32 = entries.iter().map(|&(_, weight)| weight).sum();
                     for (d, &v) in out.iter_mut().zip(logits) {
                         *d = mass * exp(v * scale - log_sum);

@@ -12,6 +12,13 @@ pub(super) fn sum_rows(rows: usize, chunk: impl Fn(usize, usize) -> f64 + Sync) 
     partials.iter().sum()
 }
 
+/// `log sum exp(x scale)` of one row.
+#[inline(always)]
+pub(super) fn row_log_sum_exp(x: &[f32], scale: f32) -> f32 {
+    let max = x.iter().fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m });
+    max * scale + sum_of(x, x, |v, _| exp((v - max) * scale)).ln()
+}
+
 /// Logarithm of the sum of exponentials of every row.
 pub(crate) fn log_sum_exp(x: &[f32], width: usize) -> Vec<f32> {
     let mut out = vec![0.0; x.len() / width];
@@ -20,8 +27,7 @@ pub(crate) fn log_sum_exp(x: &[f32], width: usize) -> Vec<f32> {
             #[inline(always)]
             || {
                 for (out, row) in out.iter_mut().zip(x.chunks_exact(width)) {
-                    let max = row.iter().fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m });
-                    *out = max + sum_of(row, row, |v, _| exp(v - max)).ln();
+                    *out = row_log_sum_exp(row, 1.0);
                 }
             },
         );

@@ -31,10 +31,8 @@ use reid_backbones::optim::ema_update;
 use reid_backbones::params::{ParamDef, Role};
 use reid_backbones::spec::VitSpec;
 use reid_backbones::{Compute, DropPath, Encoder, Input, MaskedPatches, ModuleId, ParamStore, Tokens, Vit, weights};
-use reid_data::dataset::Split;
 use reid_data::plan::EpochPlan;
 use reid_data::rng::{Key, Rng, Stream};
-use reid_data::sampler;
 use reid_data::spec::Size;
 use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec};
 
@@ -53,7 +51,7 @@ use crate::protocols::model::ClassToken;
 use crate::protocols::{ENCODER, evaluation};
 use crate::random::{drop_paths, init_source};
 use crate::spec::{Duration, EvaluationSpec};
-use crate::task::{Clock, Evaluated, Services, State, StepOutput, Task};
+use crate::task::{Clock, Evaluated, Services, State, StepOutput, Task, unlabelled_epoch};
 
 /// Raised whenever the numbers that this objective gives change.
 pub const ALGORITHM_VERSION: u32 = 1;
@@ -375,9 +373,7 @@ impl Task for MimDino {
     }
 
     fn begin_epoch(&mut self, epoch: usize, seed: u64, services: &dyn Services) -> Result<EpochPlan> {
-        let pool = services.records(Split::Pool);
-        let records = if pool.is_empty() { services.records(Split::Train) } else { pool };
-        Ok(sampler::shuffle(records, self.batch, seed, epoch as u32))
+        Ok(unlabelled_epoch(services, self.batch, epoch, seed))
     }
 
     fn step(&self, batch: &ViewBatch, clock: Clock) -> Result<StepOutput> {

@@ -39,9 +39,7 @@ use reid_backbones::init::InitSource;
 use reid_backbones::optim::ema_update;
 use reid_backbones::spec::VitSpec;
 use reid_backbones::{Compute, Encoder, Input, ParamStore, Params, Vit, weights};
-use reid_data::dataset::Split;
 use reid_data::plan::EpochPlan;
-use reid_data::sampler;
 use reid_data::spec::Size;
 use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec};
 
@@ -56,7 +54,7 @@ use crate::protocols::neck::BatchStats;
 use crate::protocols::{ENCODER, evaluation};
 use crate::random::{drop_paths_of, init_source};
 use crate::spec::EvaluationSpec;
-use crate::task::{Clock, Evaluated, Services, State, StepOutput, Task};
+use crate::task::{Clock, Evaluated, Services, State, StepOutput, Task, unlabelled_epoch};
 pub use cost::cost;
 use heads::{Mlp, NormedMlp, Norms, Place};
 use losses::{Similarities, consistency};
@@ -351,9 +349,7 @@ impl Task for UpReid {
     }
 
     fn begin_epoch(&mut self, epoch: usize, seed: u64, services: &dyn Services) -> Result<EpochPlan> {
-        let pool = services.records(Split::Pool);
-        let records = if pool.is_empty() { services.records(Split::Train) } else { pool };
-        Ok(sampler::shuffle(records, self.batch, seed, epoch as u32))
+        Ok(unlabelled_epoch(services, self.batch, epoch, seed))
     }
 
     fn step(&self, batch: &ViewBatch, clock: Clock) -> Result<StepOutput> {

@@ -51,27 +51,17 @@ impl<'a> Build<'a> {
     pub(super) fn task(&self, input: Option<&StageDir>) -> Result<(Box<dyn Task>, Split), TrainError> {
         let (spec, device) = (self.spec(), self.device);
         let (mut task, split): (Box<dyn Task>, Split) = if self.stage.kind == StageKind::Pretrain {
-            match &spec.pretrain.objective {
-                ObjectiveSpec::PersonMae(objective) => {
-                    let batch = spec.pretrain.train.batch;
-                    let task = PersonMae::build(objective, &self.stage.vit, batch, self.stage.seed, device)?;
-                    (Box::new(task), pretrain_split(&self.stage.data))
-                }
-                ObjectiveSpec::MimDino(objective) => {
-                    let batch = spec.pretrain.train.batch;
-                    let task = MimDino::build(objective, &self.stage.vit, batch, self.stage.seed, device)?;
-                    (Box::new(task), pretrain_split(&self.stage.data))
-                }
-                ObjectiveSpec::UpReid(objective) => {
-                    let batch = spec.pretrain.train.batch;
-                    let task = UpReid::build(objective, &self.stage.vit, batch, self.stage.seed, device)?;
-                    (Box::new(task), pretrain_split(&self.stage.data))
-                }
+            let (vit, batch, seed) = (&self.stage.vit, spec.pretrain.train.batch, self.stage.seed);
+            let task: Box<dyn Task> = match &spec.pretrain.objective {
+                ObjectiveSpec::PersonMae(objective) => Box::new(PersonMae::build(objective, vit, batch, seed, device)?),
+                ObjectiveSpec::MimDino(objective) => Box::new(MimDino::build(objective, vit, batch, seed, device)?),
+                ObjectiveSpec::UpReid(objective) => Box::new(UpReid::build(objective, vit, batch, seed, device)?),
                 ObjectiveSpec::None(_) | ObjectiveSpec::Imported(_) => {
                     let text = "`none` and `imported` have no pre-training stage".to_owned();
                     return Err(RunError::Unexpected(text).into());
                 }
-            }
+            };
+            (task, pretrain_split(&self.stage.data))
         } else {
             match &spec.protocol {
                 ProtocolSpec::Supervised(protocol) => {

@@ -12,6 +12,7 @@ use reid_experiments::{Experiment, ResolvedRun};
 use reid_objectives::budget::Length;
 use reid_objectives::protocols;
 use reid_objectives::spec::{EvaluationSpec, ImportedSpec, ObjectiveSpec, Pooling, ProtocolSpec, TrainSpec};
+use reid_objectives::task::pretraining_split;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -329,7 +330,7 @@ fn pretrain_length(spec: &RunSpec) -> Result<(TrainSpec, Option<usize>), RunErro
 
 /// The split that pre-training draws from.
 pub(super) fn pretrain_split(data: &OpenData) -> Split {
-    if data.dataset.split(Split::Pool).is_empty() { Split::Train } else { Split::Pool }
+    pretraining_split(!data.dataset.split(Split::Pool).is_empty())
 }
 
 /// Channel statistics that a protocol's model expects.
