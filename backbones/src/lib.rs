@@ -5,6 +5,7 @@
 
 pub mod encoder;
 pub mod error;
+pub mod frozen;
 pub mod init;
 mod kernels;
 pub mod ops;

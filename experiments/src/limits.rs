@@ -93,7 +93,7 @@ pub const LIMITS: &[Limit] = &[
     limit("pretrain.train.batch", BATCH, always),
     limit("protocol.supervised.train.schedule.warmup_cosine.warmup", WARMUP, always),
     limit("protocol.supervised.train.schedule.transreid_cosine.warmup", WARMUP, always),
-    limit("pretrain.objective.person_mae.teacher_half_life", HALF_LIFE, has_person_mae_teacher),
+    limit("pretrain.objective.person_mae.teacher_half_life", HALF_LIFE, has_person_mae_average),
     limit("pretrain.objective.person_mae.feature_ramp", RAMP, has_person_mae_teacher),
     limit("pretrain.objective.mim_dino.teacher_momentum.half_life", HALF_LIFE, always),
     limit("pretrain.objective.mim_dino.teacher_momentum.cosine.start", HALF_LIFE, always),
@@ -115,6 +115,10 @@ fn always(_: &RunSpec) -> bool {
 
 fn has_person_mae_teacher(run: &RunSpec) -> bool {
     matches!(&run.pretrain.objective, ObjectiveSpec::PersonMae(spec) if spec.target != Target::Pixel)
+}
+
+fn has_person_mae_average(run: &RunSpec) -> bool {
+    matches!(&run.pretrain.objective, ObjectiveSpec::PersonMae(spec) if spec.has_average())
 }
 
 fn has_masked_patches(run: &RunSpec) -> bool {

@@ -350,11 +350,13 @@ fn metric(name: &str) -> Option<MetricKey> {
 fn is_excluded(point: &Resolved, sweep: &Sweep, used: &mut [bool]) -> bool {
     let mut is_excluded = false;
     for (exclusion, used) in sweep.exclude.iter().zip(used) {
-        let matches = exclusion.settings.iter().all(|setting| {
-            let found = resolve::look_up(&point.json, &point.written, &setting.path.keys);
-            let shape = file_shape().at(&setting.path.keys).ok();
-            found.zip(shape).is_some_and(|(found, shape)| found.matches(&setting.value, shape))
-        });
+        let is_named = exclusion.label.as_ref().is_none_or(|label| *label == point.label);
+        let matches = is_named
+            && exclusion.settings.iter().all(|setting| {
+                let found = resolve::look_up(&point.json, &point.written, &setting.path.keys);
+                let shape = file_shape().at(&setting.path.keys).ok();
+                found.zip(shape).is_some_and(|(found, shape)| found.matches(&setting.value, shape))
+            });
         *used |= matches;
         is_excluded |= matches;
     }

@@ -25,6 +25,7 @@ pub const NEUTRAL: &[Neutral] = &[
     Neutral { suffix: "vit.stride", value: r#""patch""# },
     Neutral { suffix: "vit.stem", value: r#""patch""# },
     Neutral { suffix: "vit.part_tokens", value: "0" },
+    Neutral { suffix: "person_mae.teacher", value: r#"{"ema":{}}"# },
     Neutral { suffix: "pretrain.budget", value: r#"{"train_epochs":{}}"# },
 ];
 

@@ -157,7 +157,10 @@ impl Writer {
         let list = json!({"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/Entry"}});
         let exclude = json!({
             "type": "array", "minItems": 1,
-            "items": {"$ref": "#/$defs/Settings", "minProperties": 1, "unevaluatedProperties": false},
+            "items": {
+                "$ref": "#/$defs/Settings", "minProperties": 1, "unevaluatedProperties": false,
+                "properties": {"label": {"type": "string", "description": "Only points of this name."}},
+            },
         });
         let sweep = json!({
             "type": "object", "additionalProperties": false, "minProperties": 1,

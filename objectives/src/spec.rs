@@ -1,5 +1,6 @@
 //! What a spec may say about objectives, protocols and training.
 
+use reid_backbones::frozen::spec::FrozenEncoderSpec;
 use reid_backbones::optim::spec::OptimSpec;
 use reid_data::spec::{ErasingSpec, Filter, LabelsSpec, Normalisation};
 use schemars::JsonSchema;
@@ -42,18 +43,28 @@ impl ObjectiveSpec {
         }
     }
 
+    /// The encoder of others whose features it predicts, if so.
+    pub fn frozen_teacher(&self) -> Option<&FrozenEncoderSpec> {
+        if let Self::PersonMae(spec) = self { spec.frozen_teacher() } else { None }
+    }
+
     /// Channel statistics of the pictures that it shows the encoder; none where it shows none.
     pub fn normalisation(&self) -> Option<Normalisation> {
         match self {
             Self::None(NoObjective {}) => None,
-            Self::Imported(spec) => Some(match spec.normalisation {
-                ImportedNormalisation::Imagenet => Normalisation::Imagenet,
-                ImportedNormalisation::Half => Normalisation::Half,
-            }),
+            Self::Imported(spec) => Some(of_imported(spec.normalisation)),
             Self::PersonMae(spec) => Some(spec.normalisation),
             Self::MimDino(spec) => Some(spec.views.normalisation),
             Self::UpReid(spec) => Some(spec.normalisation),
         }
+    }
+}
+
+/// Channel statistics that an imported encoder was trained with.
+pub(crate) fn of_imported(normalisation: ImportedNormalisation) -> Normalisation {
+    match normalisation {
+        ImportedNormalisation::Imagenet => Normalisation::Imagenet,
+        ImportedNormalisation::Half => Normalisation::Half,
     }
 }
 

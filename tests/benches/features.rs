@@ -1,4 +1,5 @@
-//! Not a test: imports a checkpoint, embeds pictures, and exports the encoder, for `tests/peers/weights.py`.
+//! Not a test: imports a checkpoint, embeds pictures, and exports the encoder, or shows pictures to a frozen teacher,
+//! for `tests/peers/weights.py`.
 //!
 //! Usage: features JOB.json, a [`Job`].
 
@@ -7,15 +8,38 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use candle_core::{DType, Device};
+use reid_backbones::frozen::FrozenEncoder;
+use reid_backbones::frozen::spec::FrozenEncoderSpec;
 use reid_backbones::spec::{VitDims, VitSpec};
 use reid_backbones::weights::spec::ImportedSpec;
 use reid_backbones::weights::{self, Checkpoint};
 use reid_backbones::{Encoder, Input, ParamStore, Vit};
+use reid_data::spec::{Normalisation, Size};
+use reid_objectives::person_mae::FrozenTeacher;
 use serde::Deserialize;
 
 /// What is to be done.
 #[derive(Deserialize)]
-struct Job {
+#[serde(rename_all = "snake_case")]
+enum Job {
+    Import(Import),
+    Teacher(Teacher),
+}
+
+/// Regions of `grid` patches are shown to a frozen teacher.
+#[derive(Deserialize)]
+struct Teacher {
+    frozen: FrozenEncoderSpec,
+    grid: (usize, usize),
+    /// Safetensors with `images`, `[b, 3, h, w]`, of mean 0 and variance 1 where photographs are.
+    images: PathBuf,
+    /// Where features go.
+    features: PathBuf,
+}
+
+/// An encoder is imported and exported.
+#[derive(Deserialize)]
+struct Import {
     backbone: VitSpec,
     width: usize,
     depth: usize,
@@ -31,7 +55,24 @@ struct Job {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).ok_or("usage: features JOB.json")?;
-    let job: Job = serde_json::from_slice(&std::fs::read(path)?)?;
+    match serde_json::from_slice(&std::fs::read(path)?)? {
+        Job::Import(job) => import(&job),
+        Job::Teacher(job) => teacher(&job),
+    }
+}
+
+fn teacher(job: &Teacher) -> Result<(), Box<dyn Error>> {
+    let (encoder, report) = FrozenEncoder::open(&job.frozen, &Device::Cpu)?;
+    eprintln!("{report}");
+    let images = Checkpoint::open(&job.images)?.read("images")?;
+    let (_, _, h, w) = images.dims4()?;
+    let regions = (Size(h, w), job.grid);
+    let teacher = FrozenTeacher::new(encoder, &job.frozen, regions, Normalisation::Imagenet, &Device::Cpu)?;
+    let out = BTreeMap::from([("features".to_owned(), teacher.features(&images)?)]);
+    Ok(weights::write(&job.features, &out)?)
+}
+
+fn import(job: &Import) -> Result<(), Box<dyn Error>> {
     let dims = VitDims { width: job.width, depth: job.depth, heads: job.heads };
     let mut store = ParamStore::new(&Device::Cpu);
     let vit = Vit::with_dims(dims, &job.backbone, "encoder.", &mut store, &|_| Box::new(|| 0.5))?;

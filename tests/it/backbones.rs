@@ -3,6 +3,7 @@
 mod differences;
 mod distillation;
 mod fixture;
+mod frozen;
 mod hostile;
 mod imports;
 mod losses;

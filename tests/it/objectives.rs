@@ -6,6 +6,7 @@ mod cost;
 mod evaluation;
 mod fixture;
 mod frozen;
+mod frozen_teacher;
 mod health;
 mod mim_dino;
 mod person_mae;

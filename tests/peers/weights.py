@@ -5,6 +5,10 @@ Usage: weights.py PROGRAM [CASE ..]     where PROGRAM is the example `features`
 Every case makes a checkpoint of random weights with PyTorch (and timm, and transformers), has the program import it and
 embed pictures, and compares tokens. Then the program's exports are loaded: safetensors by timm, strictly, and ONNX by
 onnxruntime with another batch than it was exported with.
+
+Teachers are DINOv2 and BEiT of transformers with random weights, which see resized regions; their patches are averaged
+over the regions' grid. candle-transformers takes GELU's tanh approximation and its own epsilons of norms, so they are held
+to the same model with these, and what the models' own settings change is printed beside it.
 """
 
 import argparse
@@ -335,6 +339,104 @@ CASES = {
 }
 
 
+class Teacher:
+    """A frozen teacher's file, what the spec says about it, and the model with candle's settings and with its own."""
+
+    def __init__(self, choice, side, half, model, settings, own, rename=None):
+        torch.manual_seed(side)
+        self.choice, self.side, self.half, self.rename = choice, side, half, rename
+        self.model, self.own = model(**settings), model(**own)
+        randomized(self.model).eval()
+        self.own.load_state_dict(self.model.state_dict())
+        self.own.eval()
+
+    def write(self, path):
+        self.model.save_pretrained(path)
+        saved = path / "model.safetensors"
+        if self.rename is not None:
+            torch.save(self.rename(safetensors.torch.load_file(saved)), path / "model.pth")
+            return path / "model.pth"
+        return saved
+
+    def features(self, model, images, grid):
+        x = F.interpolate(images, size=(self.side, self.side), mode="bicubic", antialias=True, align_corners=False)
+        if self.half:
+            mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+            x = (x * std + mean - 0.5) / 0.5
+        with torch.no_grad():
+            last = model(pixel_values=x, output_hidden_states=True).hidden_states[-1][:, 1:]
+        cells = round(last.shape[1] ** 0.5)
+        maps = last.transpose(1, 2).reshape(len(x), -1, cells, cells)
+        return F.adaptive_avg_pool2d(maps, grid).flatten(2).transpose(1, 2)
+
+
+# What `size: micro` is.
+MICRO = dict(hidden_size=96, num_hidden_layers=4, num_attention_heads=3)
+
+
+def meta_names(state):
+    """DINOv2's parameters in the words of its authors' files."""
+    new = {}
+    for name, tensor in state.items():
+        for theirs, ours in [("embeddings.position_embeddings", "pos_embed"), ("embeddings.patch_embeddings.projection", "patch_embed.proj"),
+                             ("embeddings.", ""), ("encoder.layer.", "blocks."), ("layernorm.", "norm."), ("layer_scale1.lambda1", "ls1.gamma"),
+                             ("layer_scale2.lambda1", "ls2.gamma"), ("attention.output.dense", "attn.proj")]:  # fmt: skip
+            name = name.replace(theirs, ours)
+        new[name] = tensor
+    for name in [name for name in new if "attention.attention.query" in name]:
+        thirds = [new.pop(name.replace("query", third)) for third in ("query", "key", "value")]
+        new[name.replace("attention.attention.query", "attn.qkv")] = torch.cat(thirds)
+    return new
+
+
+def dinov2(rename=None):
+    from transformers import Dinov2Config, Dinov2Model
+
+    def model(**settings):
+        return Dinov2Model(Dinov2Config(**MICRO, image_size=518, patch_size=14, mlp_ratio=4, **settings))
+
+    candle = dict(hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-5)
+    return Teacher("dinov2", 518, False, model, candle, {}, rename)
+
+
+def beit():
+    from transformers import BeitConfig, BeitModel
+
+    def model(**settings):
+        config = BeitConfig(**MICRO, intermediate_size=384, image_size=384, patch_size=16, use_relative_position_bias=True,
+                            use_absolute_position_embeddings=False, layer_scale_init_value=0.1, **settings)
+        return BeitModel(config, add_pooling_layer=True)
+
+    return Teacher("beit", 384, True, model, dict(hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-6), {})
+
+
+TEACHERS = {"dinov2": dinov2, "dinov2_meta": lambda: dinov2(meta_names), "beit": beit}
+
+
+def run_teacher(program, name, make, folder):
+    teacher = make()
+    path = teacher.write(folder / name)
+    images, grid = torch.randn(2, 3, 64, 32), (8, 4)
+    safetensors.torch.save_file({"images": images}, folder / "images.safetensors")
+    job = {
+        "frozen": {teacher.choice: {"path": str(path), "size": "micro"}}, "grid": grid,
+        "images": str(folder / "images.safetensors"), "features": str(folder / "features.safetensors"),
+    }  # fmt: skip
+    call(program, {"teacher": job}, folder)
+    ours = safetensors.torch.load_file(folder / "features.safetensors")["features"]
+    theirs, own = (teacher.features(model, images, grid) for model in (teacher.model, teacher.own))
+    scale = float(theirs.abs().max())
+    assert 0.1 < float(theirs.abs().mean()), float(theirs.abs().mean())
+    found = difference(ours, theirs) / scale
+    print(f"{name:<20} features {found:.1e}  with its own activation and norms {difference(ours, own) / scale:.1e}")
+    return found <= TOLERANCE
+
+
+def call(program, job, folder):
+    (folder / "job.json").write_text(json.dumps(job))
+    subprocess.run([program, str(folder / "job.json")], check=True, stderr=None if "-v" in sys.argv else subprocess.DEVNULL)
+
+
 def difference(ours, theirs):
     return float((torch.as_tensor(ours) - torch.as_tensor(theirs)).abs().max())
 
@@ -353,8 +455,7 @@ def run(program, name, make, folder):
         "features": str(folder / "features.safetensors"),
         "export": str(folder / "encoder"),
     }  # fmt: skip
-    (folder / "job.json").write_text(json.dumps(job))
-    subprocess.run([program, str(folder / "job.json")], check=True, stderr=None if "-v" in sys.argv else subprocess.DEVNULL)
+    call(program, {"import": job}, folder)
     ours = safetensors.torch.load_file(folder / "features.safetensors")
     with torch.no_grad():
         theirs = case.tokens(images)
@@ -380,13 +481,14 @@ def main():
     program, *names = [argument for argument in sys.argv[1:] if argument != "-v"]
     torch.set_num_threads(1)
     failed = []
-    for name in names or CASES:
+    for name in names or [*CASES, *TEACHERS]:
         with tempfile.TemporaryDirectory() as folder:
-            if not run(program, name, CASES[name], Path(folder)):
+            compare, cases = (run_teacher, TEACHERS) if name in TEACHERS else (run, CASES)
+            if not compare(program, name, cases[name], Path(folder)):
                 failed.append(name)
     if failed:
         sys.exit(f"beyond {TOLERANCE}: {', '.join(failed)}")
-    print(f"{len(names or CASES)} cases within {TOLERANCE}")
+    print(f"{len(names or [*CASES, *TEACHERS])} cases within {TOLERANCE}")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ pub fn import(spec: &ImportedSpec, vit: &Vit, store: &ParamStore, prefix: &str) 
     let path = Path::new(&spec.path);
     let checkpoint = Checkpoint::open(path)?;
     let all: BTreeSet<&str> = checkpoint.names().collect();
-    let found = names::locate(&all, spec.part.trim_end_matches('.')).ok_or_else(|| no_encoder(&all, spec, path))?;
+    let found =
+        names::locate(&all, spec.part.trim_end_matches('.')).ok_or_else(|| no_encoder(&all, &spec.part, path))?;
     let named = names::read(all.iter().copied(), &found);
     let mut import = Import { spec, vit, checkpoint: &checkpoint, report: Report::default(), work: BTreeMap::new() };
     import.report.format = checkpoint.format();
@@ -65,11 +66,12 @@ pub fn import(spec: &ImportedSpec, vit: &Vit, store: &ParamStore, prefix: &str) 
     Ok(import.report)
 }
 
-fn no_encoder(names: &BTreeSet<&str>, spec: &ImportedSpec, path: &Path) -> BackboneError {
+/// No ViT among the names, under the wanted part if there is one.
+pub(super) fn no_encoder(names: &BTreeSet<&str>, part: &str, path: &Path) -> BackboneError {
     let groups: BTreeSet<&str> = names.iter().filter_map(|name| name.split('.').next()).collect();
     let groups = groups.into_iter().take(GROUPS).collect::<Vec<_>>().join(", ");
     let is_resnet = names.iter().any(|name| name.ends_with("layer1.0.conv1.weight"));
-    let (part, groups) = match (spec.part.as_str(), groups.as_str()) {
+    let (part, groups) = match (part, groups.as_str()) {
         ("", "") => (String::new(), "it holds no tensor".to_owned()),
         ("", groups) => (String::new(), format!("its names begin with {groups}")),
         (part, groups) => (format!(" under `{part}`"), format!("its names begin with {groups}")),
@@ -208,36 +210,12 @@ impl Import<'_> {
     }
 
     fn shape(&self, source: &Source) -> Vec<usize> {
-        let shape = |name: &str| self.checkpoint.shape(name).unwrap_or_default().to_vec();
-        match source {
-            Source::Whole(name) => shape(name),
-            Source::Stacked(_) => {
-                let parts: Vec<Vec<usize>> = source.names().into_iter().map(shape).collect();
-                let mut whole = parts[0].clone();
-                if parts.iter().any(|part| part != &whole) || whole.is_empty() {
-                    return Vec::new();
-                }
-                whole[0] = whole[0].saturating_mul(3);
-                whole
-            }
-        }
+        shape_of(self.checkpoint, source)
     }
 
     fn value(&self, work: &Work) -> Result<Tensor> {
         match work {
-            Work::Copy(Source::Whole(name)) => self.checkpoint.read(name),
-            Work::Copy(Source::Stacked(thirds)) => {
-                let read = |name: &Option<String>| name.as_ref().map(|name| self.checkpoint.read(name)).transpose();
-                let read = thirds.iter().map(read).collect::<Result<Vec<Option<Tensor>>>>()?;
-                let Some(some) = read.iter().flatten().next().cloned() else {
-                    unreachable!("a stacked tensor has a part in the file");
-                };
-                let parts: Vec<Tensor> = read
-                    .into_iter()
-                    .map(|part| part.map_or_else(|| some.zeros_like(), Ok))
-                    .collect::<candle_core::Result<_>>()?;
-                Ok(Tensor::cat(&parts, 0)?)
-            }
+            Work::Copy(source) => read_source(self.checkpoint, source),
             Work::Positions { table, class, old } => {
                 let table = self.checkpoint.read(table)?;
                 let (_, n, width) = table.dims3()?;
@@ -302,6 +280,42 @@ impl Import<'_> {
         let names = names::read(self.checkpoint.names(), &part).encoder;
         sizes_of(&names.iter().map(|(name, source)| (name.clone(), self.shape(source))).collect())
     }
+}
+
+/// Shape that a source gives; empty if its parts do not fit together.
+pub(super) fn shape_of(checkpoint: &Checkpoint, source: &Source) -> Vec<usize> {
+    let shape = |name: &str| checkpoint.shape(name).unwrap_or_default().to_vec();
+    match source {
+        Source::Whole(name) => shape(name),
+        Source::Stacked(_) => {
+            let parts: Vec<Vec<usize>> = source.names().into_iter().map(shape).collect();
+            let mut whole = parts[0].clone();
+            if parts.iter().any(|part| part != &whole) || whole.is_empty() {
+                return Vec::new();
+            }
+            whole[0] = whole[0].saturating_mul(3);
+            whole
+        }
+    }
+}
+
+/// The numbers of a source.
+///
+/// # Errors
+/// If a tensor cannot be read.
+pub(super) fn read_source(checkpoint: &Checkpoint, source: &Source) -> Result<Tensor> {
+    let thirds = match source {
+        Source::Whole(name) => return checkpoint.read(name),
+        Source::Stacked(thirds) => thirds,
+    };
+    let read = |name: &Option<String>| name.as_ref().map(|name| checkpoint.read(name)).transpose();
+    let read = thirds.iter().map(read).collect::<Result<Vec<Option<Tensor>>>>()?;
+    let Some(some) = read.iter().flatten().next().cloned() else {
+        unreachable!("a stacked tensor has a part in the file");
+    };
+    let parts: Vec<Tensor> =
+        read.into_iter().map(|part| part.map_or_else(|| some.zeros_like(), Ok)).collect::<candle_core::Result<_>>()?;
+    Ok(Tensor::cat(&parts, 0)?)
 }
 
 /// Width, number of blocks and side of a patch, as shapes tell.

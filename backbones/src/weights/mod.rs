@@ -3,6 +3,7 @@
 mod archive;
 mod checkpoint;
 mod export;
+mod foreign;
 mod import;
 mod names;
 mod onnx;
@@ -21,6 +22,7 @@ use crate::params::ParamStore;
 
 pub use checkpoint::Checkpoint;
 pub use export::{encoder_tensors, safetensors};
+pub use foreign::foreign;
 pub use import::{ALGORITHM_VERSION, import};
 pub use onnx::onnx;
 pub use report::Report;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Wrappers around an encoder, in the order in which they are tried: what training scripts save, then the better
 /// of two networks, then the part of a model.
-const WRAPPERS: [&str; 10] = [
+const WRAPPERS: [&str; 12] = [
     "model",
     "state_dict",
     "module",
@@ -14,6 +14,8 @@ const WRAPPERS: [&str; 10] = [
     "base",
     "base_encoder",
     "vit",
+    "dinov2",
+    "beit",
     "encoder",
 ];
 
@@ -45,7 +47,7 @@ const NO_ENCODER_STARTS: [&str; 8] =
 const COUNTERS: [&str; 1] = ["num_batches_tracked"];
 
 /// Hugging Face's names, with `#` for the number of the block.
-const HUGGING_FACE: [(&str, &str); 11] = [
+const HUGGING_FACE: [(&str, &str); 20] = [
     ("embeddings.cls_token", "cls_token"),
     ("embeddings.position_embeddings", "pos_embed"),
     ("embeddings.mask_token", "mask_token"),
@@ -53,10 +55,22 @@ const HUGGING_FACE: [(&str, &str); 11] = [
     ("layernorm", "norm"),
     ("encoder.layer.#.layernorm_before", "blocks.#.norm1"),
     ("encoder.layer.#.layernorm_after", "blocks.#.norm2"),
+    ("encoder.layer.#.norm1", "blocks.#.norm1"),
+    ("encoder.layer.#.norm2", "blocks.#.norm2"),
+    (
+        "encoder.layer.#.attention.attention.relative_position_bias.relative_position_bias_table",
+        "blocks.#.attn.relative_position_bias_table",
+    ),
     ("encoder.layer.#.attention.attention", "blocks.#.attn"),
     ("encoder.layer.#.attention.output.dense", "blocks.#.attn.proj"),
     ("encoder.layer.#.intermediate.dense", "blocks.#.mlp.fc1"),
     ("encoder.layer.#.output.dense", "blocks.#.mlp.fc2"),
+    ("encoder.layer.#.mlp", "blocks.#.mlp"),
+    ("encoder.layer.#.layer_scale1.lambda1", "blocks.#.ls1.gamma"),
+    ("encoder.layer.#.layer_scale2.lambda1", "blocks.#.ls2.gamma"),
+    ("encoder.layer.#.lambda_1", "blocks.#.ls1.gamma"),
+    ("encoder.layer.#.lambda_2", "blocks.#.ls2.gamma"),
+    ("encoder.relative_position_bias", "rel_pos_bias"),
 ];
 
 /// What one of our tensors is made of: names in the file.

@@ -1,7 +1,6 @@
 //! Lengths that make no sense for any run, or cannot fit into theirs: warm-up, half-life.
 
 use reid_objectives::budget::Length;
-use reid_objectives::person_mae::spec::Target;
 use reid_objectives::spec::{BudgetSpec, Duration, Momentum, ScheduleSpec, TrainSpec};
 
 use super::{FROZEN, Finding, PERSON_MAE, SUPERVISED, UP_REID, linear_probe, person_mae, supervised, up_reid, vit};
@@ -15,7 +14,7 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
         let said = if is_budget { "pretrain.budget" } else { "pretrain.train.epochs" };
         found.extend(warmup("pretrain.train", &run.pretrain.train, (said, epochs)));
     }
-    if let Some(spec) = person_mae(run).filter(|spec| spec.target != Target::Pixel) {
+    if let Some(spec) = person_mae(run).filter(|spec| spec.has_average()) {
         found.extend(half_life(&format!("{PERSON_MAE}.teacher_half_life"), spec.teacher_half_life));
     }
     if let Some(Momentum::HalfLife(duration)) = up_reid(run).map(|spec| spec.momentum) {

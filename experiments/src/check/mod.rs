@@ -15,6 +15,7 @@ mod mim_dino;
 mod probe;
 mod region;
 mod take;
+mod teacher;
 mod variants;
 
 use reid_backbones::spec::{BackboneSpec, VitSpec};
@@ -58,11 +59,12 @@ impl Finding {
 
 /// Runs every rule.
 pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
-    let rules: [fn(&RunSpec) -> Vec<Finding>; 15] = [
+    let rules: [fn(&RunSpec) -> Vec<Finding>; 16] = [
         geometry::check,
         variants::check,
         mask::check,
         region::check,
+        teacher::check,
         mim_dino::check,
         decoder::check,
         augment::check,

@@ -45,6 +45,7 @@ pub(crate) struct Entry {
 /// An entry of `exclude`.
 #[derive(Clone, Debug)]
 pub(crate) struct Exclusion {
+    pub(crate) label: Option<String>,
     pub(crate) settings: Vec<Setting>,
     pub(crate) place: Place,
 }
@@ -220,20 +221,22 @@ fn entries(node: &Node, issues: &mut Issues) -> Vec<Entry> {
 }
 
 fn entry(item: &Node, issues: &mut Issues) -> Entry {
-    let label = match item.get("label") {
-        None => None,
-        Some(node) => match node.text() {
-            Some(text) if !text.trim().is_empty() => Some(text.to_owned()),
-            _ => {
-                wrong(node, "label", "text", "write a short name for the tables; quote numbers", issues);
-                None
-            }
-        },
-    };
+    let label = label(item, issues);
     let grid = item.get("grid").map_or_else(Vec::new, |grid| axes(grid, "grid", issues));
     let entry = Entry { label, settings: settings(item, &["label", "grid"], issues), grid };
     without_effect(&entry, issues);
     entry
+}
+
+fn label(item: &Node, issues: &mut Issues) -> Option<String> {
+    let node = item.get("label")?;
+    match node.text() {
+        Some(text) if !text.trim().is_empty() => Some(text.to_owned()),
+        _ => {
+            wrong(node, "label", "text", "write a short name for the tables; quote numbers", issues);
+            None
+        }
+    }
 }
 
 /// Within one entry, a setting below a choice that the entry makes otherwise is a mistake.
@@ -264,7 +267,8 @@ fn exclusions(node: &Node, issues: &mut Issues) -> Vec<Exclusion> {
     let mut exclusions = Vec::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
         if matches!(&item.kind, Kind::Map(fields) if !fields.is_empty()) {
-            exclusions.push(Exclusion { settings: settings(item, &[], issues), place: item.mark() });
+            let (label, settings) = (label(item, issues), settings(item, &["label"], issues));
+            exclusions.push(Exclusion { label, settings, place: item.mark() });
         } else {
             wrong(item, &format!("sweep.exclude.{i}"), "a map with at least one field", help, issues);
         }

@@ -1,5 +1,6 @@
 //! What PersonMAE costs for each picture.
 
+use reid_backbones::frozen::spec::FrozenEncoderSpec;
 use reid_backbones::spec::VitSpec;
 
 use super::spec::{DecoderKind, DecoderSpec, PersonMaeSpec, Target};
@@ -14,11 +15,14 @@ pub fn cost(spec: &PersonMaeSpec, vit: &VitSpec) -> Cost {
     let width = vit.size.dims().width;
     let of = |decoder: &DecoderSpec, outputs| decoder_forward(decoder, width, (visible, all), outputs);
     let pixels = of(&spec.pixel_decoder, 3 * vit.patch * vit.patch);
-    let features = of(&spec.feature_decoder, width);
+    let frozen = spec.frozen_teacher().map(FrozenEncoderSpec::geometry);
+    let teacher = frozen.as_ref().unwrap_or(vit);
+    let features = of(&spec.feature_decoder, teacher.size.dims().width);
+    let seen = encoder(teacher, patches(teacher));
     let (decoders, teacher) = match spec.target {
         Target::Pixel => (pixels, 0.0),
-        Target::Feature => (features, encoder(vit, all)),
-        Target::Both => (pixels + features, encoder(vit, all)),
+        Target::Feature => (features, seen),
+        Target::Both => (pixels + features, seen),
     };
     Cost { encoder_tokens: 1 + visible, flops: trained(encoder(vit, visible) + decoders) + teacher }
 }

@@ -2,7 +2,8 @@
 //!
 //! Two regions are cut from a picture. Patches of RegionA are hidden in blocks, as by an occluder,
 //! and only the visible ones enter the encoder. From them, decoders predict all of RegionB: its
-//! pixels, and the features that a moving average of the encoder (the teacher) sees in it.
+//! pixels, and the features that a teacher sees in it: a moving average of the encoder, or one that others have
+//! trained.
 //!
 //! `L = L_pix + lambda(t) L_feat`, with `L_pix` the mean squared error of normalised pixels and
 //! `L_feat` the mean squared error of layer-normed features.
@@ -16,16 +17,17 @@
 mod cost;
 mod decoder;
 pub mod spec;
+mod teacher;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
-use reid_backbones::optim::ema_update;
+use reid_backbones::frozen::FrozenEncoder;
 use reid_backbones::spec::VitSpec;
 use reid_backbones::vit::{sincos_2d, sincos_at};
-use reid_backbones::{Capture, Compute, Encoder, Input, Keep, ParamStore, Params, Tokens, Vit, ops, weights};
+use reid_backbones::{Capture, Compute, Encoder, Input, Keep, ParamStore, Tokens, Vit, ops, weights};
 use reid_data::plan::EpochPlan;
 use reid_data::rng::{Key, Rng, Stream};
 use reid_data::spec::{PhotometricSpec, Size};
@@ -33,7 +35,9 @@ use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec, Window};
 
 pub use cost::cost;
 pub use decoder::{Decoder, DecoderPositions, DecoderShape};
-use spec::{DecoderInput, LossOn, MaskKind, PersonMaeSpec, QueryPositions, Region, Target};
+use spec::{DecoderInput, LossOn, MaskKind, PersonMaeSpec, QueryPositions, Region, Target, TeacherSpec};
+use teacher::Teacher;
+pub use teacher::{FrozenTeacher, pooling_weights};
 
 use crate::error::Result;
 use crate::health;
@@ -61,7 +65,7 @@ pub struct PersonMae {
     batch: usize,
     vit: Vit,
     student: ParamStore,
-    teacher: Option<ParamStore>,
+    teacher: Option<Teacher>,
     pixels: Option<Decoder>,
     features: Option<Decoder>,
     device: Device,
@@ -92,10 +96,11 @@ pub struct Losses {
 }
 
 impl PersonMae {
-    /// Builds student, decoders and teacher; initial values depend on (seed, parameter name).
+    /// Builds student, decoders and teacher; initial values depend on (seed, parameter name). A frozen teacher is
+    /// read from its file.
     ///
     /// # Errors
-    /// If candle refuses.
+    /// If that file cannot be read or does not fit, or candle refuses.
     pub fn build(spec: &PersonMaeSpec, backbone: &VitSpec, batch: usize, seed: u64, device: &Device) -> Result<Self> {
         let source = init_source(seed);
         let mut student = ParamStore::new(device);
@@ -106,7 +111,7 @@ impl PersonMae {
     /// Adds decoders and a teacher to an encoder that lies in `student` behind `encoder.`.
     ///
     /// # Errors
-    /// If candle refuses.
+    /// If a frozen teacher's file cannot be read or does not fit, or candle refuses.
     pub fn assemble(
         spec: PersonMaeSpec,
         backbone: VitSpec,
@@ -116,8 +121,19 @@ impl PersonMae {
         source: &reid_backbones::init::InitSource,
     ) -> Result<Self> {
         let device = student.device().clone();
-        let teacher = if spec.target == Target::Pixel { None } else { Some(student.duplicate()?) };
         let dims = vit.dims();
+        let mut feature_width = dims.width;
+        let teacher = match &spec.teacher {
+            _ if spec.target == Target::Pixel => None,
+            TeacherSpec::Ema(_) => Some(Teacher::Average(student.duplicate()?)),
+            TeacherSpec::Frozen(frozen) => {
+                let (encoder, _) = FrozenEncoder::open(frozen, &device)?;
+                feature_width = encoder.width();
+                let regions = (Size(backbone.image[0], backbone.image[1]), vit.grid());
+                let teacher = FrozenTeacher::new(encoder, frozen, regions, spec.normalisation, &device)?;
+                Some(Teacher::Frozen(Box::new(teacher)))
+            }
+        };
         let layer = dims.depth + 1;
         let shape =
             |outputs| DecoderShape { encoder_width: dims.width, encoder_head: dims.width / dims.heads, outputs };
@@ -139,7 +155,7 @@ impl PersonMae {
             Target::Pixel => None,
             Target::Feature | Target::Both => Some(Decoder::build(
                 &spec.feature_decoder,
-                shape(dims.width),
+                shape(feature_width),
                 "feature_decoder.",
                 layer,
                 &mut student,
@@ -193,25 +209,12 @@ impl PersonMae {
             losses.predicted_pixels = Some(predicted);
         }
         if let (Some(decoder), Some(teacher)) = (&self.features, &self.teacher) {
-            let predicted = decode(decoder, self.spec.feature_decoder.input)?; // [b, n, d]
-            let target = self.teacher_features(&teacher.frozen(), &regions.b)?; // [b, n, d]
+            let predicted = decode(decoder, self.spec.feature_decoder.input)?; // [b, n, d']
+            let target = teacher.features(&self.vit, &regions.b)?; // [b, n, d']
             let predicted = ops::standardise(&predicted, FEATURE_EPS)?;
             losses.feature = Some(ops::squared_error(&predicted, &ops::standardise(&target, FEATURE_EPS)?, mask)?);
         }
         Ok(losses)
-    }
-
-    /// The teacher's view of the whole RegionB: the last block's patches before the final norm.
-    ///
-    /// # Shapes
-    /// - `images`: `[b, 3, h, w]`; output: `[b, n, d]`
-    fn teacher_features(&self, teacher: &Params, images: &Tensor) -> Result<Tensor> {
-        let last = [self.vit.dims().depth - 1];
-        let capture = Capture { blocks: &last, attention: &[] };
-        let tokens = self.vit.forward(teacher, images, &Input { capture, ..Input::default() })?;
-        let block = &tokens.captured.blocks[0];
-        // The teacher gets no gradient (BootMAE, sec. 3.2).
-        Ok(ops::take_tokens(&block.detach(), tokens.prefix, block.dim(1)? - tokens.prefix)?)
     }
 
     /// Positions for a decoder of the given width.
@@ -365,14 +368,15 @@ impl Task for PersonMae {
     fn after_step(&mut self, _: &[StepOutput], clock: Clock) -> Result<()> {
         if let Some(teacher) = &self.teacher {
             let run = RunLength { steps: clock.steps, epochs: clock.epochs };
-            ema_update(teacher, &self.student, ema_momentum(self.spec.teacher_half_life, run))?;
+            teacher.follow(&self.student, ema_momentum(self.spec.teacher_half_life, run))?;
         }
         Ok(())
     }
 
     fn set_compute(&mut self, compute: Compute) {
-        for store in [Some(&mut self.student), self.teacher.as_mut()].into_iter().flatten() {
-            store.set_compute(compute);
+        self.student.set_compute(compute);
+        if let Some(teacher) = &mut self.teacher {
+            teacher.set_compute(compute);
         }
     }
 
@@ -390,16 +394,13 @@ impl Task for PersonMae {
     }
 
     fn save(&self) -> Result<State> {
-        let tensors = match &self.teacher {
-            Some(teacher) => teacher.buffers("teacher.")?.into_iter().collect(),
-            None => BTreeMap::new(),
-        };
+        let tensors = self.teacher.as_ref().map_or_else(|| Ok(BTreeMap::new()), Teacher::save)?;
         Ok(State { tensors, scalars: BTreeMap::new() })
     }
 
     fn load(&mut self, state: &State) -> Result<()> {
         if let Some(teacher) = &self.teacher {
-            teacher.restore("teacher.", &state.tensors)?;
+            teacher.load(&state.tensors)?;
         }
         Ok(())
     }

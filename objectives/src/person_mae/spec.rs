@@ -1,5 +1,6 @@
 //! What a spec may say about PersonMAE.
 
+use reid_backbones::frozen::spec::FrozenEncoderSpec;
 use reid_data::spec::{Filter, Normalisation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,7 +52,9 @@ pub struct PersonMaeSpec {
     pub feature_weight: f64,
     /// Length of the linear ramp of that weight (BootMAE: a quarter of the run).
     pub feature_ramp: Duration,
-    /// Half-life of the teacher's exponential moving average. Our design: a share of the run, so
+    /// Whose features are predicted.
+    pub teacher: TeacherSpec,
+    /// Half-life of the teacher's exponential moving average, if it is one. Our design: a share of the run, so
     /// that short runs keep BootMAE's proportion.
     pub teacher_half_life: Duration,
     /// Positions of RegionB's queries.
@@ -77,11 +80,43 @@ impl Default for PersonMaeSpec {
             feature_decoder: DecoderSpec { width: 0, ..DecoderSpec::default() },
             feature_weight: 1.0,
             feature_ramp: Duration::Fraction(0.25),
+            teacher: TeacherSpec::Ema(EmaTeacher {}),
             teacher_half_life: Duration::Fraction(0.02),
             query_positions: QueryPositions::Relative,
         }
     }
 }
+
+impl PersonMaeSpec {
+    /// Whether a moving average of the encoder is predicted.
+    pub fn has_average(&self) -> bool {
+        self.target != Target::Pixel && matches!(self.teacher, TeacherSpec::Ema(_))
+    }
+
+    /// The encoder of others whose features are predicted, if so.
+    pub fn frozen_teacher(&self) -> Option<&FrozenEncoderSpec> {
+        match &self.teacher {
+            TeacherSpec::Frozen(spec) if self.target != Target::Pixel => Some(spec),
+            _ => None,
+        }
+    }
+}
+
+/// Whose features are predicted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TeacherSpec {
+    /// Those of the encoder's own moving average (BootMAE).
+    Ema(EmaTeacher),
+    /// Those of an encoder that others have trained. It sees RegionB resized to its own pictures, and its patches
+    /// are averaged over RegionB's grid. Our design.
+    Frozen(FrozenEncoderSpec),
+}
+
+/// Nothing to set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmaTeacher {}
 
 /// How patches are hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

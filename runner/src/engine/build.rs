@@ -18,6 +18,7 @@ use reid_objectives::spec::{ObjectiveSpec, ProtocolSpec};
 use reid_objectives::task::{Embed, Task};
 use reid_objectives::up_reid::UpReid;
 
+use super::imports::Import;
 use super::plan::{StageDef, StageKind, evaluation_normalisation, evaluation_spec, labels, pooling, pretrain_split};
 use super::train::TrainError;
 use super::{Plan, snapshots};
@@ -53,7 +54,13 @@ impl<'a> Build<'a> {
         let (mut task, split): (Box<dyn Task>, Split) = if self.stage.kind == StageKind::Pretrain {
             let (vit, batch, seed) = (&self.stage.vit, spec.pretrain.train.batch, self.stage.seed);
             let task: Box<dyn Task> = match &spec.pretrain.objective {
-                ObjectiveSpec::PersonMae(objective) => Box::new(PersonMae::build(objective, vit, batch, seed, device)?),
+                ObjectiveSpec::PersonMae(objective) => {
+                    let task = PersonMae::build(objective, vit, batch, seed, device)?;
+                    if let Some(import) = Import::of(spec) {
+                        self.plan.imports.confirm(import)?;
+                    }
+                    Box::new(task)
+                }
                 ObjectiveSpec::MimDino(objective) => Box::new(MimDino::build(objective, vit, batch, seed, device)?),
                 ObjectiveSpec::UpReid(objective) => Box::new(UpReid::build(objective, vit, batch, seed, device)?),
                 ObjectiveSpec::None(_) | ObjectiveSpec::Imported(_) => {

@@ -12,7 +12,7 @@ use reid_objectives::spec::{ObjectiveSpec, ProtocolSpec};
 use reid_results::{RunRow, Status};
 
 use super::build::MODEL_FILE;
-use super::imports::Imports;
+use super::imports::{Import, Imports};
 use super::plan::{StageKind, evaluation_normalisation};
 use super::snapshots;
 use crate::exit::RunError;
@@ -60,7 +60,7 @@ pub fn exported(store: &Store, row: &RunRow, after: Option<StageKind>) -> Result
         && wanted(StageKind::Pretrain)
     {
         let mut imports = Imports::default();
-        imports.check(imported, vit)?;
+        imports.check(Import::Encoder(imported, vit))?;
         let seed = row.seed_pretrain.cast_unsigned();
         (imports.load(imported, vit, seed, &Device::Cpu)?, format!("imported from {}", imported.path))
     } else {

@@ -16,6 +16,7 @@ use reid_objectives::task::pretraining_split;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::imports::Import;
 use super::snapshots::{self, Snapshots};
 use super::train;
 use super::{Datasets, Imports, OpenData};
@@ -179,7 +180,7 @@ impl Planner {
         // Pre-training, or the random initialisation it would start from.
         let (mut input, mut previous) = (json!({ "init": seeds.pretrain, "backbone": encoder_science(spec)? }), None);
         if let ObjectiveSpec::Imported(imported) = &spec.pretrain.objective {
-            let file = self.imports.hash(imported, vit_spec(spec))?;
+            let file = self.imports.hash(Import::Encoder(imported, vit_spec(spec)))?;
             input = json!({ "file": file, "imported": import_science(imported)?, "backbone": encoder_science(spec)? });
             // What a lenient import leaves out keeps its random start.
             if !imported.strict {
@@ -193,7 +194,7 @@ impl Planner {
                 PretrainData::Other(other) => datasets.open(other, ValidationSpec::default(), spec.on_corrupt)?,
             };
             let (train, steps) = pretrain_length(spec)?;
-            let mut science = json!({ "backbone": to_json(&spec.backbone)?, "objective": to_json(&spec.pretrain.objective)?,
+            let mut science = json!({ "backbone": to_json(&spec.backbone)?, "objective": objective_science(spec, &self.imports)?,
                                       "train": train_science(&train)?, "split": pretrain_split(&data).name() });
             if let Some(steps) = steps {
                 // What was to be spent is the same science as the steps that it comes to.
@@ -388,6 +389,23 @@ fn encoder_science(spec: &RunSpec) -> Result<Value, RunError> {
     let mut backbone = to_json(vit_spec(spec))?;
     remove(&mut backbone, &["drop_path"]);
     Ok(json!({ "vit": backbone }))
+}
+
+/// What of an objective decides its numbers. A teacher's file is known by its content, not its path.
+fn objective_science(spec: &RunSpec, imports: &Imports) -> Result<Value, RunError> {
+    let mut science = to_json(&spec.pretrain.objective)?;
+    if let Some(import @ Import::Teacher(_)) = Import::of(spec) {
+        let frozen = &mut science["person_mae"]["teacher"]["frozen"];
+        for choice in frozen.as_object_mut().into_iter().flat_map(|choice| choice.values_mut()) {
+            remove(choice, &["path"]);
+            choice.get_mut("weights").into_iter().for_each(|weights| remove(weights, &["path", "strict"]));
+            choice.get_mut("backbone").into_iter().for_each(|vit| remove(vit, &["drop_path"]));
+        }
+        frozen["file"] = json!(imports.hash(import)?);
+        frozen["versions"] =
+            json!([reid_backbones::frozen::ALGORITHM_VERSION, reid_backbones::weights::ALGORITHM_VERSION]);
+    }
+    Ok(science)
 }
 
 /// What of an import decides the encoder's numbers. The file is known by its content, not its path; how pictures are

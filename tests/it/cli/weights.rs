@@ -55,6 +55,31 @@ fn an_exported_encoder_is_imported_again_and_ranks_the_same() {
 }
 
 #[test]
+fn a_frozen_teacher_is_known_by_its_content() {
+    let lab = Lab::with("tiny.yaml", TINY);
+    lab.done(&["tiny.yaml", "protocol=frozen"]);
+    lab.done(&["export", "tiny.yaml", "protocol=frozen", "--to", "a.safetensors"]);
+    let teacher = |path: &str| {
+        let vit = format!("{{backbone: {{size: micro, image: [32, 16], patch: 8}}, weights: {{path: {path}}}}}");
+        format!("pretrain.objective.person_mae.teacher={{frozen: {{vit: {vit}}}}}")
+    };
+    let run = |path: &str| lab.run(&["tiny.yaml", "protocol=frozen", &teacher(path)]);
+    let check = lab.done(&["check", "tiny.yaml", &teacher("a.safetensors")]);
+    assert!(check.err.contains("frozen teacher: safetensors: 54 tensors used"), "{}", check.err);
+    assert_eq!(run("a.safetensors").computed(), 2, "another objective than with a moving average");
+    std::fs::rename(lab.path("a.safetensors"), lab.path("b.safetensors")).expect("renamed");
+    assert_eq!(run("b.safetensors").computed(), 0, "the same file under another name");
+    run("a.safetensors").assert_error(5, &["person_mae.teacher.frozen.vit.weights.path", "a.safetensors"]);
+
+    let mut bytes = std::fs::read(lab.path("b.safetensors")).expect("read");
+    *bytes.last_mut().expect("bytes") ^= 1;
+    std::fs::write(lab.path("b.safetensors"), &bytes).expect("written");
+    assert_eq!(run("b.safetensors").computed(), 2, "another content is another stage");
+    let beit = "pretrain.objective.person_mae.teacher={frozen: {beit: {path: b.safetensors}}}";
+    lab.run(&["tiny.yaml", beit]).assert_error(5, &["person_mae.teacher.frozen.beit", "missing", "dinov2"]);
+}
+
+#[test]
 fn exports_have_what_other_programs_need() {
     let lab = Lab::with("tiny.yaml", TINY);
     let sweep = format!("{TINY}sweep: {{list: [{{pretrain.objective: none}}, {{backbone.vit.positions: sin_cos}}]}}\n");

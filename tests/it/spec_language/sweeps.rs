@@ -103,6 +103,15 @@ fn exclusions_may_remove_points_that_break_a_rule() {
 }
 
 #[test]
+fn exclusions_may_name_points() {
+    let sweep = "sweep: {grid: {backbone.vit.patch: [8, 16]}, list: [{label: a, pretrain.train.batch: 8}, {label: b, \
+                 pretrain.train.batch: 16}], exclude: [{label: b, backbone.vit.patch: 8}]}";
+    let experiment = load_text(&format!("{BASE}{sweep}"), &[]).unwrap();
+    let labels: Vec<&str> = experiment.runs.iter().map(|run| run.label.as_str()).collect();
+    assert_eq!(labels, ["a", "a", "b"]);
+}
+
+#[test]
 fn thousands_of_points_are_quick_and_more_are_refused() {
     let sweep = |n: usize| {
         let seeds: Vec<String> = (0..n).map(|i| i.to_string()).collect();
