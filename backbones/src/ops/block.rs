@@ -182,16 +182,21 @@ impl BlockLayout {
     }
 }
 
-/// Bytes of what a small block keeps of its forward pass; a larger one computes the cheaper half of it again.
-const KEPT_WHOLE: usize = 16 << 20;
+/// Bytes of what a small block keeps of its forward pass; a larger one computes the cheaper part of it again.
+const KEPT_WHOLE: usize = 12 << 20;
 
 /// What the backward pass needs and would be dear to compute again, and, of a small block, all else that it
-/// needs. Computed again or kept, the bits are the same. For a large block the memory counts (a fifth less of
-/// it in a ViT-S at batch 32), for a small one the time (a tenth of a step of a micro ViT).
+/// needs. Computed again or kept, the bits are the same. For a large block the memory counts (a quarter of it in a
+/// ViT-S at batch 32, for a tenth more time), for a small one the time (a tenth of a step of a micro ViT).
 struct Saved {
     norm1: Moments,
     qkv: Vec<f32>,
-    attention: Option<Attention>,
+    rest: Option<Rest>,
+}
+
+/// What follows from queries, keys and values.
+struct Rest {
+    attention: Attention,
     norm2: Moments,
     hidden: Vec<f32>,
 }
@@ -227,8 +232,8 @@ impl Block {
         self.scale(&mut z, |drop| &drop.mlp);
         add(&mut z, &attention.y);
         let bytes = size_of::<f32>() * (qkv.len() + pre.len() + 2 * x.len());
-        let attention = (bytes <= KEPT_WHOLE).then_some(attention);
-        (z, Saved { norm1, qkv, attention, norm2, hidden: pre })
+        let rest = (bytes <= KEPT_WHOLE).then_some(Rest { attention, norm2, hidden: pre });
+        (z, Saved { norm1, qkv, rest })
     }
 
     /// The output of [`Self::forward`], bit by bit, in as little memory as it takes.
@@ -299,22 +304,26 @@ impl Block {
         let mut grads = vec![0.0; params.len()];
         let [n1w, n1b, qkvw, qkvb, projw, projb, n2w, n2b, fc1w, fc1b, fc2w, fc2b] = self.layout.split_mut(&mut grads);
 
-        let kept = saved.attention;
-        let Attention { mixed, log_sums, y } = kept.unwrap_or_else(|| self.attention(x, &saved.qkv, &w, (b, n)));
+        let again = || {
+            let attention = self.attention(x, &saved.qkv, &w, (b, n));
+            let (norm2, hidden) = self.expand(&attention.y, &w);
+            Rest { attention, norm2, hidden }
+        };
+        let Rest { attention: Attention { mixed, log_sums, y }, norm2, hidden: pre } = saved.rest.unwrap_or_else(again);
 
         // MLP branch.
         let mut branch = dz.to_vec();
         self.scale(&mut branch, |drop| &drop.mlp);
-        backward_params(&gelu(&saved.hidden), &branch, fc2w, Some(fc2b), hidden, d);
+        backward_params(&gelu(&pre), &branch, fc2w, Some(fc2b), hidden, d);
         let mut dhidden = backward_input(&branch, w.fc2.0, hidden, d);
-        gelu_backward(&saved.hidden, &mut dhidden);
-        drop(saved.hidden);
-        let normed = normalise(&y, &saved.norm2, w.norm2.0, w.norm2.1);
+        gelu_backward(&pre, &mut dhidden);
+        drop(pre);
+        let normed = normalise(&y, &norm2, w.norm2.0, w.norm2.1);
         backward_params(&normed, &dhidden, fc1w, Some(fc1b), d, hidden);
         let dnormed = backward_input(&dhidden, w.fc1.0, d, hidden);
         drop((normed, dhidden));
         let mut dy = dz.to_vec();
-        normalise_backward(&y, &saved.norm2, w.norm2.0, &dnormed, &mut dy, &mut NormGrads { weight: n2w, bias: n2b });
+        normalise_backward(&y, &norm2, w.norm2.0, &dnormed, &mut dy, &mut NormGrads { weight: n2w, bias: n2b });
 
         // Attention branch.
         branch.copy_from_slice(&dy);
