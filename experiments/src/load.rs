@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use crate::diagnostic::{Issue, Issues};
 use crate::experiment::{Experiment, ResolvedRun};
-use crate::node::{Kind, Node};
+use crate::node::{Kind, Node, shorten};
 use crate::overrides::{self, Override};
 use crate::resolve;
 use crate::source::Place;
@@ -338,7 +338,18 @@ impl Loader<'_> {
             let issue = node.label(Issue::error("spec::no-validation", message), "");
             self.issues.push(issue.help("set `validation: {identities: 0.1}`, or `choose_on: test`"));
         }
-        TableSpec { metrics, choose_on }
+        let written = base.find(&["table", "against"]);
+        let against = written.and_then(Node::text).map(str::to_owned);
+        let mut labels: Vec<&str> = resolved.iter().map(|point| point.label.as_str()).collect();
+        labels.dedup();
+        if let (Some(node), Some(against)) = (written, &against)
+            && !labels.contains(&against.as_str())
+        {
+            let message = format!("no run is called `{}`, to compare the others with", shorten(against));
+            let issue = node.label(Issue::error("spec::unknown-label", message), "");
+            self.issues.push(issue.help(suggest::help(against, &labels)));
+        }
+        TableSpec { metrics, choose_on, against }
     }
 }
 

@@ -14,6 +14,8 @@ pub struct TableSpec {
     pub metrics: Vec<MetricKey>,
     /// Split that the best row is chosen on.
     pub choose_on: ChooseOn,
+    /// Label of the runs that all others are compared with.
+    pub against: Option<String>,
 }
 
 /// A split to choose on.
@@ -97,6 +99,12 @@ fn table() -> Shape {
             "Split that the best row is chosen on. Default: `validation` where every run has validation identities, \
              else `test`.",
             names("Split", "A split to choose on.", splits.into_iter()),
+        ),
+        field(
+            "against",
+            "Label of the runs that all others are compared with, seed by seed: the first metric's mean difference and \
+             its 95 % confidence interval. Default: none.",
+            Shape::Text { is_path: false },
         ),
     ];
     Shape::Map(MapShape { def: "Table".to_owned(), doc: "What the table shows.".to_owned(), fields })

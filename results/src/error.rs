@@ -96,6 +96,14 @@ pub enum ResultsError {
         /// What could be asked.
         choices: String,
     },
+    /// A row to compare with that is not there.
+    #[error("no row is called `{name}`, to compare the others with; labels of the rows: {choices}")]
+    Baseline {
+        /// What was asked.
+        name: String,
+        /// What could be asked.
+        choices: String,
+    },
     /// A format that does not exist.
     #[error("unknown format `{name}`; formats: {choices}")]
     UnknownFormat {

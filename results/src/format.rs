@@ -60,6 +60,20 @@ pub fn cell(summary: &Summary, unit: Unit, signs: Signs) -> String {
     }
 }
 
+/// A difference: `+1.2 [-0.3, 2.7] (5)`, with digits for the width of its interval; without one `+1.2 (1)`.
+pub fn difference(summary: &Summary, interval: Option<(f64, f64)>, unit: Unit, signs: Signs) -> String {
+    let Some(mean) = summary.mean else { return signs.missing.to_owned() };
+    let factor = scale(unit);
+    let reach = interval.map(|(low, high)| 0.5 * (high - low) * factor);
+    let digits = digits(unit, reach);
+    let shown = number(mean * factor, digits);
+    let sign = if mean > 0.0 { "+" } else { "" };
+    let interval = interval.map_or(String::new(), |(low, high)| {
+        format!(" [{}, {}]", number(low * factor, digits), number(high * factor, digits))
+    });
+    format!("{sign}{shown}{interval} ({})", summary.n)
+}
+
 /// An amount in few characters: two leading digits at least, and a sign for thousands, millions and so on.
 pub fn amount(summary: &Summary, signs: Signs) -> String {
     const STEPS: [&str; 9] = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"];

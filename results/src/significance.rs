@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::aggregate::Summary;
 use crate::schema::Direction;
 
 /// Significance level of a claim.
@@ -167,6 +168,37 @@ pub fn student_t_two_sided(t: f64, df: f64) -> f64 {
     // 1 - x is computed as its own quotient, so that small t lose no digits.
     let square = t * t;
     incomplete_beta(0.5 * df, 0.5, df / (df + square), square / (df + square))
+}
+
+/// Distance from 0 that Student's t with `df` degrees of freedom exceeds with probability `p`, both sides together:
+/// [`student_t_two_sided`] the other way round, by bisection.
+pub fn student_t_quantile(p: f64, df: f64) -> f64 {
+    if !(p > 0.0 && p < 1.0) || df.is_nan() || df <= 0.0 {
+        return f64::NAN;
+    }
+    let (mut low, mut high) = (0.0, 1.0);
+    while student_t_two_sided(high, df) > p && high.is_finite() {
+        (low, high) = (high, 2.0 * high);
+    }
+    // Until the middle is one of the two.
+    loop {
+        let middle = 0.5 * (low + high);
+        if middle <= low || middle >= high {
+            return middle;
+        }
+        if student_t_two_sided(middle, df) > p { low = middle } else { high = middle }
+    }
+}
+
+/// Confidence interval of a mean over seeds at 1 - [`LEVEL`]; `None` below two seeds, or where nothing varies.
+pub fn interval(summary: &Summary) -> Option<(f64, f64)> {
+    let (mean, std) = (summary.mean?, summary.std?);
+    let error = std / (summary.n as f64).sqrt();
+    if !varies(error, summary.seeds.values()) {
+        return None;
+    }
+    let reach = error * student_t_quantile(LEVEL, (summary.n - 1) as f64);
+    Some((mean - reach, mean + reach))
 }
 
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {

@@ -135,6 +135,10 @@ pub struct TableArgs {
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Cost::Auto, num_args = 0..=1,
           default_missing_value = "always", require_equals = true)]
     pub cost: Cost,
+    /// Compare all rows with those of this label, seed by seed: mean difference of the first metric and its 95 %
+    /// confidence interval.
+    #[arg(long, value_name = "LABEL", conflicts_with = "trials")]
+    pub against: Option<String>,
     /// The trials of `tune` instead of the runs that count.
     #[arg(long)]
     pub trials: bool,

@@ -147,6 +147,7 @@ fn of_results(error: &ResultsError) -> ExitCode {
         E::NoRuns { .. } => ExitCode::NothingSelected,
         E::Field { .. }
         | E::UnknownMetric { .. }
+        | E::Baseline { .. }
         | E::UnknownFormat { .. }
         | E::MixedProtocols { .. }
         | E::MixedCell { .. } => ExitCode::Usage,

@@ -6,6 +6,7 @@ use std::path::Path;
 use reid_results::{Frames, RunRow, Scalar, Status, TableOptions, export, read, tabulate, write_run};
 use tempfile::TempDir;
 
+mod differences;
 mod exports;
 mod files;
 mod statistics;

@@ -5,7 +5,7 @@
 use super::{Exporter, clean, is_best, machine_name, notes, provenance};
 use crate::Result;
 use crate::row::Scalar;
-use crate::table::Table;
+use crate::table::{CellForm, Table};
 
 /// Numbers for spreadsheets.
 pub(super) struct Csv;
@@ -19,16 +19,23 @@ impl Exporter for Csv {
         for column in &table.columns {
             let name = machine_name(column);
             head.extend(["mean", "std", "n", "runs", "best"].map(|part| text_cell(&format!("{name}.{part}"))));
+            if column.form == CellForm::Difference {
+                head.extend(["low", "high"].map(|part| text_cell(&format!("{name}.{part}"))));
+            }
         }
         lines.push(head.join(","));
         for (at, row) in table.rows.iter().enumerate() {
             let mut cells: Vec<String> =
                 row.key.iter().map(|value| value.as_ref().map_or(String::new(), scalar_cell)).collect();
             cells.extend([row.runs.to_string(), row.failed.to_string()]);
-            for (summary, column) in row.cells.iter().zip(&table.columns) {
+            for (of, (summary, column)) in row.cells.iter().zip(&table.columns).enumerate() {
                 let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
                 cells.extend([number(summary.mean), number(summary.std), summary.n.to_string()]);
                 cells.extend([summary.runs.to_string(), is_best(column, at).to_string()]);
+                if column.form == CellForm::Difference {
+                    let interval = table.interval(at, of);
+                    cells.extend([number(interval.map(|(low, _)| low)), number(interval.map(|(_, high)| high))]);
+                }
             }
             lines.push(cells.join(","));
         }

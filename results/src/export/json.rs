@@ -55,7 +55,7 @@ fn column_json(column: &TableColumn) -> Value {
 fn row_json(table: &Table, at: usize, row: &TableRow) -> Value {
     let key: serde_json::Map<String, Value> =
         table.fields.iter().zip(&row.key).map(|(field, value)| (field.path.clone(), scalar(value.as_ref()))).collect();
-    let cells = row.cells.iter().zip(&table.columns).map(|(summary, column)| {
+    let cells = row.cells.iter().zip(&table.columns).enumerate().map(|(of, (summary, column))| {
         let seeds: serde_json::Map<String, Value> =
             summary.seeds.iter().map(|(seed, value)| (seed.to_string(), number(*value))).collect();
         json!({
@@ -64,6 +64,7 @@ fn row_json(table: &Table, at: usize, row: &TableRow) -> Value {
             "n": summary.n,
             "runs": summary.runs,
             "best": is_best(column, at),
+            "interval": table.interval(at, of).map(|(low, high)| [number(low), number(high)]),
             "seeds": seeds,
         })
     });

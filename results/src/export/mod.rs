@@ -8,7 +8,7 @@ mod parquet;
 mod terminal;
 
 use crate::Result;
-use crate::format::{Signs, amount, cell};
+use crate::format::{Signs, amount, cell, difference};
 use crate::row::Scalar;
 use crate::schema::Unit;
 use crate::table::{CellForm, Format, Table, TableColumn, TableOptions};
@@ -79,10 +79,11 @@ fn body(table: &Table, signs: Signs) -> Vec<(Vec<String>, Vec<Cell>)> {
             first.push(' ');
             first.push_str(signs.dagger);
         }
-        let cells = row.cells.iter().zip(&table.columns).map(|(summary, column)| {
+        let cells = row.cells.iter().zip(&table.columns).enumerate().map(|(of, (summary, column))| {
             let text = match column.form {
                 CellForm::Statistic => cell(summary, column.unit, signs),
                 CellForm::Amount => amount(summary, signs),
+                CellForm::Difference => difference(summary, table.interval(at, of), column.unit, signs),
             };
             Cell { text, best: is_best(column, at) }
         });

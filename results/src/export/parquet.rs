@@ -6,11 +6,12 @@ use serde_json::json;
 use super::{Exporter, is_best, machine_name, provenance};
 use crate::row::Scalar;
 use crate::schema::{KEY_COMMIT, KEY_UNITS};
-use crate::table::Table;
+use crate::table::{CellForm, Table};
 use crate::writer::to_parquet;
 use crate::{Result, ResultsError};
 
-/// Columns `<field>`, `runs`, `failed`, and for each column of the table `.mean`, `.std`, `.n`, `.runs`, `.best`.
+/// Columns `<field>`, `runs`, `failed`, and for each column of the table `.mean`, `.std`, `.n`, `.runs`, `.best`, for
+/// differences also `.low` and `.high`.
 pub(super) struct Parquet;
 
 impl Exporter for Parquet {
@@ -33,6 +34,13 @@ impl Exporter for Parquet {
             columns.push(count(format!("{name}.runs"), cells().map(|cell| cell.runs).collect()));
             let best: Vec<bool> = (0..table.rows.len()).map(|row| is_best(column, row)).collect();
             columns.push(Column::new(format!("{name}.best").into(), best));
+            if column.form == CellForm::Difference {
+                let interval = || (0..table.rows.len()).map(|row| table.interval(row, at));
+                let low: Vec<Option<f64>> = interval().map(|interval| Some(interval?.0)).collect();
+                let high: Vec<Option<f64>> = interval().map(|interval| Some(interval?.1)).collect();
+                columns.push(Column::new(format!("{name}.low").into(), low));
+                columns.push(Column::new(format!("{name}.high").into(), high));
+            }
         }
         let mut frame =
             DataFrame::new(table.rows.len(), columns).map_err(ResultsError::internal("collecting the table"))?;

@@ -1,6 +1,7 @@
 //! Tables as plain data: which rows and columns, what stands in the cells, and what must be said below.
 
 mod costs;
+mod difference;
 mod fields;
 mod notes;
 mod options;
@@ -59,6 +60,8 @@ pub enum CellForm {
     Statistic,
     /// The mean alone, in few characters.
     Amount,
+    /// Mean of a difference between two rows, with its interval.
+    Difference,
 }
 
 /// A row.
@@ -139,6 +142,9 @@ pub fn tabulate(frames: &Frames, options: &TableOptions) -> Result<Table> {
         let samples: Vec<&BTreeMap<i64, f64>> = rows.iter().map(|row| &row.cells[at].seeds).collect();
         // Different protocols are not comparable, even where the user lays them side by side.
         column.verdict = if protocols > 1 { None } else { significance::rank(&samples, column.direction) };
+    }
+    if let Some(baseline) = &options.against {
+        difference::add(&mut columns, &mut rows, &fields, baseline)?;
     }
     let notes =
         notes::Notes { runs: &runs, groups: &groups, grid: &grid, fields: &fields, over: over.as_ref(), options };

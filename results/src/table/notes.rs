@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use polars::prelude::DataFrame;
 
 use super::{CHOICE_METRIC, CellForm, ChooseOn, Field, Grid, TableColumn, TableOptions, TableRow};
-use super::{costs, fields, text_at};
+use super::{costs, difference, fields, text_at};
 use crate::aggregate::{Group, Summary};
 use crate::decode;
 use crate::format::{self, Signs};
@@ -42,6 +42,7 @@ impl<'a> Notes<'a> {
             notes.extend(self.choice(rows));
             notes.extend(self.significance(columns, rows));
         }
+        notes.extend(difference::note(columns, self.options.against.as_deref()));
         notes.extend(seeds(rows));
         if columns.iter().any(|column| column.form == CellForm::Amount) {
             notes.push(costs::NOTE.to_owned());

@@ -94,6 +94,8 @@ pub struct TableOptions {
     pub split: String,
     /// Whether columns of what the pre-trainings have cost follow the metrics.
     pub costs: Costs,
+    /// Label of the rows that all others are compared with, seed by seed.
+    pub against: Option<String>,
     /// The trials that settings were chosen by, instead of the runs that stand for a setting.
     pub trials: bool,
     /// Fields that name the rows; by default the label and all swept fields that vary and that it does not tell.
@@ -122,6 +124,7 @@ impl Default for TableOptions {
             metrics: ["map", "rank1"].map(str::to_owned).to_vec(),
             split: "test".to_owned(),
             costs: Costs::Never,
+            against: None,
             trials: false,
             rows: None,
             cols: None,

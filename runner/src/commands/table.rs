@@ -28,6 +28,7 @@ pub(super) fn print_table(store: &Store, shown: &RunTable) -> Result<(), RunErro
         choose_on: choose_on(shown.experiment),
         command: Some(shown.command.clone()),
         costs: Costs::WhereTheyDiffer,
+        against: shown.experiment.table.against.clone(),
         ..terminal_options(shown.common)
     };
     let frames = read(&store.results())?;
@@ -58,9 +59,13 @@ pub(super) fn table(args: &TableArgs) -> Result<(), RunError> {
         options.runs = Some(shown_runs(&setup, &experiment, &store, args.trials)?);
         options.metrics = metrics(&experiment);
         options.choose_on = choose_on(&experiment);
+        options.against = experiment.table.against.filter(|_| !args.trials);
     }
     if let Some(metrics) = &args.metrics {
         options.metrics.clone_from(metrics);
+    }
+    if args.against.is_some() {
+        options.against.clone_from(&args.against);
     }
     options.rows.clone_from(&args.rows);
     options.cols.clone_from(&args.cols);
