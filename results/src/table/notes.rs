@@ -145,7 +145,7 @@ impl<'a> Notes<'a> {
         }
         let mut notes: Vec<String> = Vec::new();
         let fields: Vec<&str> = decode::names(self.runs).into_iter().filter(|name| name.starts_with(TUNED)).collect();
-        for (row, _, group) in self.cells() {
+        for (row, over, group) in self.cells() {
             let chosen = |field: &&str| {
                 let values = group.rows.iter().filter_map(|&run| decode::scalar(self.runs, field, run));
                 let values: BTreeSet<String> = values.map(|value| value.to_string()).collect();
@@ -154,7 +154,8 @@ impl<'a> Notes<'a> {
             };
             let chosen: Vec<String> = fields.iter().filter_map(chosen).collect();
             if !chosen.is_empty() {
-                notes.push(format!("tuned on validation: {}: {}", self.label(row), chosen.join(", ")));
+                let scope = self.scope(over);
+                notes.push(format!("tuned on validation: {}{scope}: {}", self.label(row), chosen.join(", ")));
             }
         }
         notes.dedup();
@@ -200,16 +201,21 @@ impl<'a> Notes<'a> {
         let (_, row, over, [.., validation, test]) = best? else { return None };
         rows[row].chosen = true;
         let show = |summary: &Summary| format::cell(summary, Unit::Fraction, Signs::UNICODE);
-        let scope = match (self.over, &self.grid.overs[over]) {
-            (Some(field), Some(value)) => format!(", {}={value}", field.short),
-            _ => String::new(),
-        };
         Some(format!(
-            "validation {CHOICE_METRIC} picks {}{scope}: validation {}, test {}",
+            "validation {CHOICE_METRIC} picks {}{}: validation {}, test {}",
             self.label(row),
+            self.scope(over),
             show(validation),
             show(test)
         ))
+    }
+
+    /// The value of the spread field that a column group stands for, behind a row's label.
+    fn scope(&self, over: usize) -> String {
+        match (self.over, &self.grid.overs[over]) {
+            (Some(field), Some(value)) => format!(", {}={value}", field.short),
+            _ => String::new(),
+        }
     }
 
     fn significance(&self, columns: &[TableColumn], rows: &[TableRow]) -> Vec<String> {
