@@ -89,7 +89,7 @@ impl Loader<'_> {
         if self.issues.has_errors() {
             return None;
         }
-        let runs = runs(&resolved, &seeds, &supplied);
+        let runs = runs(&resolved, &seeds, &sweep.fields());
         let text = |key: &str| base.get(key).and_then(Node::text).filter(|text| !text.is_empty()).map(str::to_owned);
         let stem = || path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         Some(Experiment {

@@ -8,6 +8,8 @@
 
 pub(crate) mod points;
 
+use std::collections::BTreeSet;
+
 use crate::diagnostic::{Issue, Issues};
 use crate::node::{Kind, Node, shorten};
 use crate::overrides::DottedPath;
@@ -72,6 +74,34 @@ impl Sweep {
             }
         }
         paths
+    }
+
+    /// Fields that the sweep sets, in the order written. A map of settings is not one field, but those that are
+    /// written in it: `person_mae: {region: same, loss_on: masked}` sets `person_mae.region` and
+    /// `person_mae.loss_on`.
+    pub(crate) fn fields(&self) -> Vec<Path> {
+        let one = |setting: &Setting| leaves(setting.path.keys.clone(), &setting.value);
+        let several = |axis: &Axis| -> Vec<Path> {
+            axis.values.iter().flat_map(|value| leaves(axis.path.keys.clone(), value)).collect()
+        };
+        let product = self.grid.iter().chain(&self.zip).flat_map(several);
+        let listed = self.list.iter().flat_map(|entry| {
+            entry.settings.iter().flat_map(one).chain(entry.grid.iter().flat_map(several)).collect::<Vec<_>>()
+        });
+        let mut seen = BTreeSet::new();
+        product.chain(listed).filter(|path| seen.insert(path.clone())).collect()
+    }
+}
+
+/// The fields that a value for `path` sets.
+fn leaves(path: Path, value: &Node) -> Vec<Path> {
+    match (file_shape().at(&path), &value.kind) {
+        (Ok(Shape::Map(_)), Kind::Map(fields)) => {
+            let below =
+                |(key, value): &(String, Node)| leaves([path.as_slice(), std::slice::from_ref(key)].concat(), value);
+            fields.iter().flat_map(below).collect()
+        }
+        _ => vec![path],
     }
 }
 

@@ -23,6 +23,9 @@ const PADDING: usize = GAP - 1;
 /// Least width of a field's content.
 const MIN_FIELD: usize = 4;
 
+/// Longest part of a name that is kept in one line at the cost of the columns beside it.
+const MAX_PART: usize = 14;
+
 /// Text for people.
 pub(super) struct Terminal {
     /// In characters.
@@ -46,23 +49,43 @@ impl Exporter for Terminal {
             let cells: Vec<String> = rows.iter().map(|(_, cells)| shown(&cells[at])).collect();
             longest(cells.iter().chain(&words))
         };
-        let field_widths: Vec<usize> = field_heads.iter().enumerate().map(of_field).collect();
+        let mut field_widths: Vec<usize> = field_heads.iter().enumerate().map(of_field).collect();
         let whole = column_heads.iter().map(|head| vec![head.clone()]);
         let mut column_widths: Vec<usize> = whole.enumerate().map(of_column).collect();
-        let total: usize = field_widths.iter().chain(&column_widths).map(|width| width + GAP).sum();
-        if total > self.width + GAP {
+        let is_too_wide = |fields: &[usize], columns: &[usize]| total(fields) + total(columns) > self.width + GAP;
+        if is_too_wide(&field_widths, &column_widths) {
             // A heading may wrap between words, a number may not.
             let words = column_heads.iter().map(|head| head.split(' ').map(str::to_owned).collect());
             column_widths = words.enumerate().map(of_column).collect();
         }
-        let field_widths = shrink(field_widths, field_room(&column_widths, self.width));
-        let used: usize = field_widths.iter().map(|width| width + GAP).sum();
+        if is_too_wide(&field_widths, &column_widths) {
+            let parts = |head: &String| parts(head).map(str::to_owned).collect::<Vec<_>>();
+            let of_field = |(at, head)| longest(rows.iter().map(|(fields, _)| &fields[at]).chain(&parts(head)));
+            field_widths = field_heads.iter().enumerate().map(of_field).collect();
+        }
+        let least = field_heads.iter().enumerate().map(|(at, head)| {
+            let names = rows.iter().map(|(fields, _)| &fields[at]).chain([head]);
+            names
+                .flat_map(|name| parts(name))
+                .map(|part| part.trim_end().chars().count())
+                .max()
+                .unwrap_or(0)
+                .min(MAX_PART)
+        });
+        let least: Vec<usize> = least.collect();
+        let field_widths = shrink(field_widths, &least, field_room(&column_widths, &least, self.width));
+        let used = total(&field_widths);
 
         let mut out = String::new();
         for block in blocks(&column_widths, self.width.saturating_sub(used)) {
             let mut text = self.frame();
-            text.set_header(field_heads.iter().chain(&column_heads[block.clone()]));
+            let broken = |names: &[String]| {
+                let lines = names.iter().zip(&field_widths).map(|(name, &width)| break_name(name, width));
+                lines.collect::<Vec<String>>()
+            };
+            text.set_header(broken(field_heads).iter().chain(&column_heads[block.clone()]));
             for (fields, cells) in &rows {
+                let fields = broken(fields);
                 let names = fields.iter().map(comfy_table::Cell::new);
                 text.add_row(names.chain(cells[block.clone()].iter().map(|cell| self.cell(cell))));
             }
@@ -121,27 +144,58 @@ fn longest<'a>(texts: impl Iterator<Item = &'a String>) -> usize {
     texts.map(|text| text.chars().count()).max().unwrap_or(0)
 }
 
+/// Width of columns with the gaps behind them.
+fn total(widths: &[usize]) -> usize {
+    widths.iter().map(|width| width + GAP).sum()
+}
+
 fn shown(cell: &Cell) -> String {
     if cell.best { format!("{}*", cell.text) } else { cell.text.clone() }
 }
 
-/// Width that the fields may take: what the columns leave, or half if they leave less, but never so much that a
-/// column has no room beside them.
-fn field_room(column_widths: &[usize], width: usize) -> usize {
-    let all: usize = column_widths.iter().map(|width| width + GAP).sum();
+/// Width that the fields may take: what the columns leave, or half if they leave less, or what keeps the parts of
+/// their names whole, but never so much that a column has no room beside them.
+fn field_room(column_widths: &[usize], least: &[usize], width: usize) -> usize {
     let widest = column_widths.iter().max().copied().unwrap_or(0);
-    width.saturating_sub(all).max(width / 2).min(width.saturating_sub(widest))
+    width.saturating_sub(total(column_widths)).max(width / 2).max(total(least)).min(width.saturating_sub(widest))
 }
 
-/// Narrows the widest fields, one character at a time, until all fit into `room` with the gaps behind them.
-fn shrink(mut widths: Vec<usize>, room: usize) -> Vec<usize> {
-    while widths.iter().map(|width| width + GAP).sum::<usize>() > room {
-        match widths.iter_mut().max() {
-            Some(widest) if *widest > MIN_FIELD => *widest -= 1,
-            _ => break,
+/// Narrows the widest fields, one character at a time, until all fit into `room` with the gaps behind them: first
+/// those whose names can be broken between their parts, then all.
+fn shrink(mut widths: Vec<usize>, least: &[usize], room: usize) -> Vec<usize> {
+    while total(&widths) > room {
+        let breaks = widths.iter_mut().zip(least).filter(|(width, least)| **width > (**least).max(MIN_FIELD));
+        match breaks.map(|(width, _)| width).max() {
+            Some(widest) => *widest -= 1,
+            None => match widths.iter_mut().max() {
+                Some(widest) if *widest > MIN_FIELD => *widest -= 1,
+                _ => break,
+            },
         }
     }
     widths
+}
+
+/// Parts of a name, each with the sign that ends it, as in `dino_weight` or `strips.weight`.
+fn parts(name: &str) -> impl Iterator<Item = &str> {
+    name.split_inclusive(['_', '.', ',', ' '])
+}
+
+/// A name in lines of at most `width` characters, broken between its parts where possible.
+fn break_name(name: &str, width: usize) -> String {
+    let mut lines = String::new();
+    let mut used = 0;
+    for part in parts(name) {
+        let length = part.trim_end().chars().count();
+        if used > 0 && used + length > width {
+            lines.truncate(lines.trim_end().len());
+            lines.push('\n');
+            used = 0;
+        }
+        lines.push_str(part);
+        used += part.chars().count();
+    }
+    lines
 }
 
 /// Consecutive columns that fit side by side into `room`; at least one per block.

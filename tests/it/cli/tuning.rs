@@ -90,7 +90,7 @@ fn every_initialisation_runs_with_what_validation_has_chosen() {
     assert_eq!(lab.done(&["table"]).text(), first.text());
     let trials = lab.done(&["table", "tiny.yaml", "--trials"]);
     assert_eq!(trials.text().lines().filter(|line| line.contains("(1)")).count(), 8, "{}", trials.text());
-    for part in ["(validation)", "pretrain.train.lr", "choose nothing"] {
+    for part in ["(validation)", "pretrain.", "supervised.train.lr = protocol", "choose nothing"] {
         assert!(trials.text().contains(part), "no {part:?} in:\n{}", trials.text());
     }
     assert!(!trials.text().contains("picks") && !trials.text().contains("highest"), "{}", trials.text());

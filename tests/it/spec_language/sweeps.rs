@@ -75,6 +75,26 @@ fn whole_choices_with_the_same_name_are_told_apart() {
 }
 
 #[test]
+fn a_map_of_settings_is_named_by_the_fields_in_it() {
+    let sweep = "sweep:
+  list:
+    - {label: whole, pretrain.objective.person_mae: {region: same, feature_ramp: {epochs: 3}}}
+    - {label: nested, pretrain.objective: {person_mae: {mask_ratio: 0.5}}, pretrain.train: {batch: 16}}
+    - grid: {pretrain.objective.person_mae.mask_ratio: [0.25, 0.75]}
+";
+    let experiment = load_text(&format!("{BASE}{sweep}"), &[]).unwrap();
+    let of = |field: &str| format!("pretrain.objective.person_mae.{field}");
+    let names: Vec<&str> = experiment.runs[0].varied.keys().map(String::as_str).collect();
+    let (ramp, ratio, region) = (of("feature_ramp"), of("mask_ratio"), of("region"));
+    assert_eq!(names, ["pretrain.objective", &ramp, &ratio, &region, "pretrain.train.batch"]);
+    assert_eq!(experiment.runs[0].varied[&region], "same");
+    assert_eq!(experiment.runs[0].varied[&ramp], "epochs 3");
+    assert_eq!(experiment.runs[1].varied["pretrain.train.batch"], 16);
+    let tables = experiment.runs.iter().flat_map(|run| run.varied.values());
+    assert!(tables.into_iter().all(|value| !value.is_object()));
+}
+
+#[test]
 fn durations_and_lists_can_be_swept() {
     let sweep = "sweep:
   grid:
