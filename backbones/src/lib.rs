@@ -17,7 +17,7 @@ pub mod vit;
 pub mod weights;
 
 /// Raised whenever the numbers of encoders, operators, initial values or optimizers change.
-pub const ALGORITHM_VERSION: u32 = 3;
+pub const ALGORITHM_VERSION: u32 = 4;
 
 pub use encoder::{Capture, Captured, Encoder, Input, MaskedPatches, Tokens};
 pub use error::{BackboneError, Result};

@@ -1,4 +1,4 @@
-//! JPEG and PNG bytes to an [`Image`].
+//! JPEG, PNG and TIFF bytes to an [`Image`].
 //!
 //! Strict on purpose: a picture is either whole or an error. Nothing is patched up, because a
 //! half-grey picture would silently become training data.
@@ -11,6 +11,7 @@ use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
 use crate::image::Image;
+use crate::spec::Size;
 
 /// Largest width and height that a header may announce, in pixels.
 pub const MAX_SIDE: usize = 16_384;
@@ -25,7 +26,10 @@ const PNG_SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n
 /// Beginning of every JPEG file: the start-of-image marker and the first byte of the next one.
 const JPEG_SIGNATURE: [u8; 3] = [0xFF, 0xD8, 0xFF];
 
-/// Decodes a whole JPEG or PNG file to RGB. Which of the two it is says the content, not a name.
+/// Beginnings of a TIFF file (TIFF 6.0, section 2): byte order and 42.
+const TIFF_SIGNATURES: [[u8; 4]; 2] = [[b'I', b'I', 42, 0], [b'M', b'M', 0, 42]];
+
+/// Decodes a whole JPEG, PNG or TIFF file to RGB. Which of them it is says the content, not a name.
 /// Grayscale is repeated over the channels, CMYK is converted, transparency and the 8 lower bits of
 /// 16-bit channels are dropped.
 ///
@@ -38,9 +42,58 @@ pub fn decode(bytes: &[u8]) -> Result<Image, String> {
         decode_png(bytes)
     } else if bytes.starts_with(&JPEG_SIGNATURE) {
         decode_jpeg(bytes)
+    } else if TIFF_SIGNATURES.iter().any(|signature| bytes.starts_with(signature)) {
+        decode_tiff(bytes)
     } else {
-        Err("the content is neither JPEG nor PNG".to_owned())
+        Err("the content is neither JPEG nor PNG nor TIFF".to_owned())
     }
+}
+
+/// What a sound picture's file says beside its pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Height and width.
+    pub size: Size,
+    /// Whether the colors are printers' colors.
+    pub is_cmyk: bool,
+    /// Whether a sample has 16 bits.
+    pub is_deep: bool,
+    /// How the picture is to be turned to be upright (EXIF 2.32, section 4.6.4: 1 is upright, 8 the largest); 1 where
+    /// nothing is said. Decoding never turns.
+    pub orientation: u32,
+}
+
+/// Facts of a file that [`decode`] has decoded; what cannot be told is as usual.
+pub fn facts(bytes: &[u8]) -> Facts {
+    let mut facts = Facts { size: Size(0, 0), is_cmyk: false, is_deep: false, orientation: 1 };
+    if bytes.starts_with(&JPEG_SIGNATURE) {
+        let mut decoder = JpegDecoder::new(ZCursor::new(bytes));
+        if decoder.decode_headers().is_ok() {
+            let (width, height) = decoder.dimensions().unwrap_or_default();
+            facts.size = Size(height, width);
+            facts.is_cmyk = matches!(decoder.input_colorspace(), Some(ColorSpace::CMYK | ColorSpace::YCCK));
+            facts.orientation = decoder.exif().and_then(|exif| orientation(exif)).unwrap_or(1);
+        }
+    } else if bytes.starts_with(&PNG_SIGNATURE) {
+        let mut decoder = png::Decoder::new(Cursor::new(bytes));
+        if let Ok(header) = decoder.read_header_info() {
+            facts.size = Size(header.height as usize, header.width as usize);
+            facts.is_deep = header.bit_depth == png::BitDepth::Sixteen;
+        }
+    } else if let Ok(mut decoder) = tiff::decoder::Decoder::new(Cursor::new(bytes)) {
+        let (width, height) = decoder.dimensions().unwrap_or_default();
+        facts.size = Size(height as usize, width as usize);
+        facts.is_deep = decoder.colortype().is_ok_and(|color| color.bit_depth() == 16);
+        facts.orientation = decoder.get_tag_u32(tiff::tags::Tag::Orientation).unwrap_or(1);
+    }
+    facts
+}
+
+/// The orientation in an EXIF block, which is a TIFF file without a picture.
+fn orientation(exif: &[u8]) -> Option<u32> {
+    let exif = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
+    let exif = exif::Reader::new().read_raw(exif.to_vec()).ok()?;
+    exif.get_field(exif::Tag::Orientation, exif::In::PRIMARY)?.value.get_uint(0)
 }
 
 fn decode_jpeg(bytes: &[u8]) -> Result<Image, String> {
@@ -80,6 +133,30 @@ fn decode_png(bytes: &[u8]) -> Result<Image, String> {
         png::ColorType::Grayscale => pixels.iter().flat_map(|&v| [v; 3]).collect(),
         png::ColorType::GrayscaleAlpha => pixels.chunks_exact(2).flat_map(|p| [p[0]; 3]).collect(),
         png::ColorType::Indexed => return Err("PNG: the palette was not expanded".to_owned()),
+    };
+    image(height, width, pixels)
+}
+
+fn decode_tiff(bytes: &[u8]) -> Result<Image, String> {
+    let reason = |error: tiff::TiffError| format!("TIFF: {error}");
+    let mut limits = tiff::decoder::Limits::default();
+    limits.decoding_buffer_size = MAX_PIXELS * 8;
+    let mut decoder = tiff::decoder::Decoder::new(Cursor::new(bytes)).map_err(reason)?.with_limits(limits);
+    let (width, height) = decoder.dimensions().map_err(reason)?;
+    let (height, width) = (height as usize, width as usize);
+    check_size(height, width)?;
+    let color = decoder.colortype().map_err(reason)?;
+    let samples: Vec<u8> = match decoder.read_image().map_err(reason)? {
+        tiff::decoder::DecodingResult::U8(samples) => samples,
+        tiff::decoder::DecodingResult::U16(samples) => samples.iter().map(|sample| (sample >> 8) as u8).collect(),
+        _ => return Err("TIFF: samples of neither 8 nor 16 bits".to_owned()),
+    };
+    let pixels = match color {
+        tiff::ColorType::RGB(_) => samples,
+        tiff::ColorType::RGBA(_) => samples.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect(),
+        tiff::ColorType::Gray(_) => samples.iter().flat_map(|&v| [v; 3]).collect(),
+        tiff::ColorType::GrayA(_) => samples.chunks_exact(2).flat_map(|p| [p[0]; 3]).collect(),
+        other => return Err(format!("TIFF: colors of kind {other:?} are not read")),
     };
     image(height, width, pixels)
 }

@@ -23,9 +23,10 @@ pub mod sampler;
 pub mod spec;
 pub mod synthetic;
 pub mod transform;
+pub mod verify;
 pub mod views;
 
 /// Raised whenever what a picture becomes in a batch changes: decoding, transforms, samplers.
-pub const ALGORITHM_VERSION: u32 = 1;
+pub const ALGORITHM_VERSION: u32 = 2;
 
 pub use error::{DataError, Result};

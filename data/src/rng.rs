@@ -5,6 +5,11 @@
 //! (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011), whose published
 //! vectors the tests check.
 
+use std::convert::Infallible;
+
+use rand_core::TryRng;
+use rand_distr::{Distribution, StandardNormal};
+
 /// What a random number is for. Two streams never share numbers; the discriminants are part of the
 /// results and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +74,6 @@ pub struct Rng {
     counter: [u32; 4],
     block: [u32; 4],
     used: usize,
-    spare_normal: Option<f64>,
 }
 
 impl Rng {
@@ -80,7 +84,6 @@ impl Rng {
             counter: [0, key.draw, key.epoch, (key.stream as u32) << 16 | u32::from(key.view)],
             block: [0; 4],
             used: 4,
-            spare_normal: None,
         }
     }
 
@@ -130,15 +133,10 @@ impl Rng {
         self.uniform() < probability
     }
 
-    /// Standard normal (Box-Muller).
+    /// Standard normal (the ziggurat of Marsaglia and Tsang, "The Ziggurat Method for Generating Random Variables",
+    /// Journal of Statistical Software 5, 2000).
     pub fn normal(&mut self) -> f64 {
-        if let Some(value) = self.spare_normal.take() {
-            return value;
-        }
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        let angle = std::f64::consts::TAU * self.uniform();
-        self.spare_normal = Some(radius * angle.sin());
-        radius * angle.cos()
+        StandardNormal.sample(self)
     }
 
     /// Shuffles in place (Fisher-Yates).
@@ -146,5 +144,25 @@ impl Rng {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
         }
+    }
+}
+
+/// For laws that others have written.
+impl TryRng for Rng {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(self.next_u32())
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(self.next_u64())
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        for word in bytes.chunks_mut(4) {
+            word.copy_from_slice(&self.next_u32().to_le_bytes()[..word.len()]);
+        }
+        Ok(())
     }
 }

@@ -22,6 +22,22 @@ pub enum DataSpec {
     Synthetic(SyntheticSpec),
     /// A folder in Market-1501 layout.
     Market1501(Market1501Spec),
+    /// DukeMTMC-reID, which its authors have withdrawn: a copy that you have.
+    DukeMtmc(CopySpec),
+    /// Occluded-Duke: every query is occluded.
+    OccludedDuke(CopySpec),
+    /// MSMT17, either version, with its lists.
+    Msmt17(Msmt17Spec),
+    /// CUHK03 by the new protocol, as the folder that re-ranking's authors have published.
+    Cuhk03(Cuhk03Spec),
+    /// `PersonX`: rendered people before six backgrounds.
+    PersonX(CopySpec),
+    /// Occluded-REID: nothing to train on; occluded queries against whole bodies.
+    OccludedReid(CopySpec),
+    /// Partial-REID: nothing to train on; partial queries against whole bodies.
+    PartialReid(CopySpec),
+    /// Any pictures, listed in a CSV or Parquet file.
+    Manifest(ManifestSpec),
     /// Any folder of pictures without names, such as LUPerson; for pre-training only (`pretrain.data`).
     Images(ImagesSpec),
 }
@@ -100,6 +116,79 @@ pub struct Market1501Spec {
     pub counts: Counts,
 }
 
+/// A copy of a published data set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CopySpec {
+    /// Folder that holds the set's sub-folders, or the folder above it.
+    #[schemars(extend("format" = "path"))]
+    pub root: String,
+    /// Whether the published counts must hold; `auto` checks them.
+    #[serde(default)]
+    pub counts: Counts,
+}
+
+/// MSMT17 (Wei et al., CVPR 2018).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Msmt17Spec {
+    /// Folder that holds the lists, or the folder above it.
+    #[schemars(extend("format" = "path"))]
+    pub root: String,
+    /// What the pictures of `list_val.txt` are for. Results of the two kinds of training are not comparable.
+    #[serde(default)]
+    pub val: Msmt17Val,
+    /// Whether the published counts must hold; `auto` checks them.
+    #[serde(default)]
+    pub counts: Counts,
+}
+
+/// What MSMT17's validation list is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Msmt17Val {
+    /// To train on (`TransReID` and its descendants).
+    #[default]
+    Train,
+    /// Nothing (torchreid and fast-reid). Its people are those of the training list, so that it validates nothing.
+    Unused,
+}
+
+/// CUHK03 by the new protocol (Zhong et al., CVPR 2017).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cuhk03Spec {
+    /// Folder that holds `labeled` and `detected`, each in Market-1501 layout.
+    #[schemars(extend("format" = "path"))]
+    pub root: String,
+    /// Who has drawn the boxes.
+    #[serde(default)]
+    pub boxes: Cuhk03Boxes,
+    /// Whether the published counts must hold; `auto` checks them.
+    #[serde(default)]
+    pub counts: Counts,
+}
+
+/// Who has drawn CUHK03's boxes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cuhk03Boxes {
+    /// People.
+    #[default]
+    Labeled,
+    /// A detector.
+    Detected,
+}
+
+/// A list of pictures with the columns `path`, `split`, `pid` and, if known, `camid`; others are not read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestSpec {
+    /// The list: `.csv` or `.parquet`. Its paths start from the folder that it lies in, and may not leave it.
+    #[schemars(extend("format" = "path"))]
+    pub file: String,
+}
+
 /// A folder of pictures of people whom nobody has named: every JPEG or PNG file in it and in its sub-folders.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -113,7 +202,8 @@ pub struct ImagesSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Counts {
-    /// Check if the folder is named `Market-1501-v15.09.15` or `market1501`.
+    /// Check, but of `market1501` only if the folder is named `Market-1501-v15.09.15` or `market1501`, as many sets
+    /// have its layout.
     #[default]
     Auto,
     /// The published counts must hold.

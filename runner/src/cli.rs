@@ -213,8 +213,28 @@ pub enum After {
 /// Verbs on data.
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
+    /// Count the pictures, identities and cameras of a data set.
+    Stats(DataArgs),
+    /// Look for damaged, repeated and misplaced pictures, and for identities on both sides.
+    Verify(DataArgs),
+    /// Print the hash of a data set's content.
+    Fingerprint(DataArgs),
     /// Render the built-in data, or audit them.
     Synth(SynthArgs),
+}
+
+/// A data set.
+#[derive(Clone, Debug, Args)]
+pub struct DataArgs {
+    /// A spec, whose data are taken; or a folder, or a list of pictures (.csv, .parquet).
+    #[arg(value_name = "SPEC.yaml|DIR|LIST")]
+    pub data: PathBuf,
+    /// Overrides of the spec.
+    #[arg(value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Machine settings and terminal.
+    #[command(flatten)]
+    pub machine: Machine,
 }
 
 /// Arguments of `data synth`.

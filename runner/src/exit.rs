@@ -107,6 +107,9 @@ pub enum RunError {
     /// Weights from a file cannot be read, do not fit, or have changed.
     #[error("{0}")]
     Weights(String),
+    /// `data verify` found what makes results wrong.
+    #[error("the data have {}: see above, and mend the copy", kinds(*.0))]
+    Unsound(usize),
     /// The built-in data break rules of their audit.
     #[error("the data break {} of the audit: see VIOLATED above, and take more identities or the shipped sizes", rules(*.0))]
     Audit(usize),
@@ -155,6 +158,10 @@ fn of_results(error: &ResultsError) -> ExitCode {
     }
 }
 
+fn kinds(number: usize) -> String {
+    format!("{number} kind{} of error", if number == 1 { "" } else { "s" })
+}
+
 fn rules(number: usize) -> String {
     format!("{number} rule{}", if number == 1 { "" } else { "s" })
 }
@@ -175,7 +182,7 @@ impl RunError {
             Self::Usage(_) => ExitCode::Usage,
             Self::Spec(_) => ExitCode::Spec,
             Self::NothingSelected(_) => ExitCode::NothingSelected,
-            Self::Data(_) | Self::Weights(_) | Self::Audit(_) => ExitCode::Data,
+            Self::Data(_) | Self::Weights(_) | Self::Audit(_) | Self::Unsound(_) => ExitCode::Data,
             Self::Store(_) => ExitCode::Store,
             Self::Results(error) => of_results(error),
             Self::Interrupted { .. } => ExitCode::Interrupted,

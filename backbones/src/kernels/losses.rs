@@ -142,7 +142,7 @@ pub(crate) fn unit_rows(x: &[f32], width: usize, eps: f32) -> (Vec<f32>, Vec<f32
             #[inline(always)]
             || {
                 let rows = out.chunks_exact_mut(width).zip(x.chunks_exact(width));
-                for ((out, x), scale) in rows.zip(scales) {
+                for ((out, x), scale) in rows.zip(scales.iter_mut()) {
                     let norm = sum_of(x, x, |a, b| a * b).sqrt();
                     *scale = if norm > eps { 1.0 / norm } else { -1.0 / eps };
                     for (y, v) in out.iter_mut().zip(x) {

@@ -132,7 +132,7 @@ pub(crate) fn moments(x: &[f32], width: usize, eps: f32) -> Moments {
         vectorized(
             #[inline(always)]
             || {
-                for ((row, mean), rstd) in x.chunks_exact(width).zip(means).zip(rstds) {
+                for ((row, mean), rstd) in x.chunks_exact(width).zip(means.iter_mut()).zip(rstds.iter_mut()) {
                     let center = sum_of(row, row, |v, _| v) / width as f32;
                     let var = sum_of(row, row, |v, _| (v - center) * (v - center)) / width as f32;
                     (*mean, *rstd) = (center, 1.0 / (var + eps).sqrt());
@@ -319,7 +319,7 @@ fn gelu_chunk(x: &mut [f32]) {
     vectorized(
         #[inline(always)]
         || {
-            for v in x {
+            for v in x.iter_mut() {
                 let (e, _) = erf(*v * std::f32::consts::FRAC_1_SQRT_2);
                 *v = 0.5 * *v * (1.0 + e);
             }
@@ -350,7 +350,7 @@ pub(crate) fn softmax(x: &mut [f32], width: usize, log_sums: &mut [f32]) {
     vectorized(
         #[inline(always)]
         || {
-            for (row, log_sum) in x.chunks_exact_mut(width).zip(log_sums) {
+            for (row, log_sum) in x.chunks_exact_mut(width).zip(log_sums.iter_mut()) {
                 let max = row.iter().fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m });
                 for value in row.iter_mut() {
                     *value = exp(*value - max);

@@ -2,13 +2,12 @@
 
 use std::sync::Mutex;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
 
 use super::composed::product;
 use super::host::{is_fused, slice, values};
 use crate::error;
 use crate::kernels::attention::{Heads, Packed, backward_cross, forward};
-use crate::kernels::rows;
 use crate::spec::Precision;
 
 /// Attention of queries to packed keys and values; scale `(d / h)^-0.5`.
@@ -73,35 +72,5 @@ impl CustomOp2 for CrossAttention {
             q.track_op().then(|| Tensor::from_vec(dq, q.dims(), q.device())).transpose()?,
             kv.track_op().then(|| Tensor::from_vec(dkv, kv.dims(), kv.device())).transpose()?,
         ))
-    }
-}
-
-/// Exact (erf) GELU (Hendrycks and Gimpel, arXiv 1606.08415).
-///
-/// # Shapes
-/// - `x`: any; output: the same
-///
-/// # Errors
-/// If shapes do not fit, or candle refuses.
-pub fn gelu(x: &Tensor) -> error::Result<Tensor> {
-    Ok(if is_fused(x) { x.contiguous()?.apply_op1(Gelu)? } else { x.gelu_erf()? })
-}
-
-struct Gelu;
-
-impl CustomOp1 for Gelu {
-    fn name(&self) -> &'static str {
-        "gelu"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(rows::gelu(slice(x, layout)?)), layout.shape().clone()))
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad = grad.contiguous()?;
-        let mut dx = values(&grad)?.to_vec();
-        rows::gelu_backward(&values(x)?, &mut dx);
-        Ok(Some(Tensor::from_vec(dx, x.dims(), x.device())?))
     }
 }

@@ -1,4 +1,6 @@
-//! `x W^T + b`.
+//! `x W^T + b`, and the exact GELU of it.
+
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
@@ -6,7 +8,7 @@ use super::composed::product;
 use super::host::{is_fused, slice, values};
 use crate::error;
 use crate::kernels::gemm::{Mat, Write, matmul};
-use crate::kernels::rows::{add_bias, column_sums};
+use crate::kernels::rows::{add_bias, column_sums, gelu, gelu_backward, gelu_in_place};
 use crate::params::{ModuleId, Params, view};
 use crate::spec::Precision;
 
@@ -19,26 +21,48 @@ use crate::spec::Precision;
 /// # Errors
 /// If shapes do not fit, or candle refuses.
 pub fn linear(x: &Tensor, params: &Params, id: ModuleId) -> error::Result<Tensor> {
+    apply(x, params, id, false)
+}
+
+/// [`linear`], then the exact (erf) GELU (Hendrycks and Gimpel, arXiv 1606.08415).
+///
+/// # Shapes
+/// - `x`: `[.., i]`; output: `[.., o]`
+///
+/// # Errors
+/// If shapes do not fit, or candle refuses.
+pub fn linear_gelu(x: &Tensor, params: &Params, id: ModuleId) -> error::Result<Tensor> {
+    apply(x, params, id, true)
+}
+
+fn apply(x: &Tensor, params: &Params, id: ModuleId, gelu: bool) -> error::Result<Tensor> {
     let entries = params.entries(id);
     let outputs = entries[0].shape[0];
     let inputs = entries[0].len() / outputs;
     let buffer = params.buffer(id);
     if is_fused(x) && params.precision() == Precision::F32 {
-        let op = Linear { inputs, outputs, bias: entries.len() == 2 };
+        let (bias, is_learning) = (entries.len() == 2, x.track_op() || buffer.track_op());
+        let op = Linear { inputs, outputs, bias, gelu, is_learning, before_gelu: Mutex::new(None) };
         return Ok(x.contiguous()?.apply_op2(&buffer, op)?);
     }
     let weight = view(&buffer, &entries[0])?.reshape((outputs, inputs))?;
     let y = product(x, &weight.t()?, params.precision())?;
-    match entries.get(1) {
-        Some(bias) => Ok(y.broadcast_add(&view(&buffer, bias)?)?),
-        None => Ok(y),
-    }
+    let y = match entries.get(1) {
+        Some(bias) => y.broadcast_add(&view(&buffer, bias)?)?,
+        None => y,
+    };
+    Ok(if gelu { y.gelu_erf()? } else { y })
 }
 
 struct Linear {
     inputs: usize,
     outputs: usize,
     bias: bool,
+    gelu: bool,
+    /// Whether a backward pass may follow.
+    is_learning: bool,
+    /// What the GELU was taken of, for the backward pass.
+    before_gelu: Mutex<Option<Vec<f32>>>,
 }
 
 /// `out = x W^T + b` for `[rows, inputs]`.
@@ -83,7 +107,13 @@ impl CustomOp2 for Linear {
 
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, p: &CpuStorage, lp: &Layout) -> Result<(CpuStorage, Shape)> {
         let (weight, bias) = slice(p, lp)?.split_at(self.inputs * self.outputs);
-        let out = forward(slice(x, lx)?, weight, self.bias.then_some(bias), self.inputs, self.outputs);
+        let mut out = forward(slice(x, lx)?, weight, self.bias.then_some(bias), self.inputs, self.outputs);
+        if self.gelu && !self.is_learning {
+            gelu_in_place(&mut out);
+        } else if self.gelu {
+            let after = gelu(&out);
+            *self.before_gelu.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::mem::replace(&mut out, after));
+        }
         let mut dims = lx.dims().to_vec();
         *dims.last_mut().unwrap_or(&mut 0) = self.outputs;
         Ok((CpuStorage::F32(out), dims.into()))
@@ -92,9 +122,19 @@ impl CustomOp2 for Linear {
     fn bwd(&self, x: &Tensor, p: &Tensor, _: &Tensor, dy: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let dy = dy.contiguous()?;
         let (dy, params) = (values(&dy)?, values(p)?);
-        let (weight, _) = params.split_at(self.inputs * self.outputs);
+        let (weight, bias) = params.split_at(self.inputs * self.outputs);
+        let mut through_gelu = None;
+        if self.gelu {
+            let saved = self.before_gelu.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let bias = self.bias.then_some(bias);
+            let again = || Ok::<_, candle_core::Error>(forward(&values(x)?, weight, bias, self.inputs, self.outputs));
+            let before = saved.map_or_else(again, Ok)?;
+            let slope = through_gelu.insert(dy.to_vec());
+            gelu_backward(&before, slope);
+        }
+        let dy = through_gelu.as_deref().unwrap_or(&dy);
         let dx = if x.track_op() {
-            Some(Tensor::from_vec(backward_input(&dy, weight, self.inputs, self.outputs), x.dims(), x.device())?)
+            Some(Tensor::from_vec(backward_input(dy, weight, self.inputs, self.outputs), x.dims(), x.device())?)
         } else {
             None
         };
@@ -103,7 +143,7 @@ impl CustomOp2 for Linear {
         }
         let mut dp = vec![0.0; params.len()];
         let (dweight, dbias) = dp.split_at_mut(self.inputs * self.outputs);
-        backward_params(&values(x)?, &dy, dweight, self.bias.then_some(dbias), self.inputs, self.outputs);
+        backward_params(&values(x)?, dy, dweight, self.bias.then_some(dbias), self.inputs, self.outputs);
         Ok((dx, Some(Tensor::from_vec(dp, p.dims(), p.device())?)))
     }
 }

@@ -117,7 +117,7 @@ fn scale(values: &mut [f32], factor: f32) {
         vectorized(
             #[inline(always)]
             || {
-                for value in values {
+                for value in values.iter_mut() {
                     *value *= factor;
                 }
             },

@@ -203,7 +203,7 @@ fn adamw(spec: &AdamwSpec, step: u64, rate: f64, decay: f64, p: &mut [f32], g: &
         vectorized(
             #[inline(always)]
             || {
-                for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+                for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m.iter_mut()).zip(v.iter_mut()) {
                     *m = b1 * *m + c1 * g;
                     *v = b2 * *v + c2 * g * g;
                     *p = *p * shrink - size * *m / (v.sqrt() * root + eps);
@@ -222,7 +222,7 @@ fn sgd(spec: &SgdSpec, step: u64, rate: f64, decay: f64, p: &mut [f32], g: &[f32
         vectorized(
             #[inline(always)]
             || {
-                for ((p, &g), buffer) in p.iter_mut().zip(g).zip(buffer) {
+                for ((p, &g), buffer) in p.iter_mut().zip(g).zip(buffer.iter_mut()) {
                     *buffer = momentum * *buffer + (g + decay * *p);
                     *p -= rate * *buffer;
                 }

@@ -275,14 +275,14 @@ impl Encoder for Vit {
             &everything
         };
         let mut captured = Captured::default();
-        let rows_of_pixels = match &self.stem {
-            None => ops::overlapping_patch_rows(images, self.patch, self.stride, keep)?,
+        // [b, k, d]
+        let patches = match &self.stem {
+            None => ops::patch_embed(images, params, self.patch_embed, self.stride, keep)?,
             Some(stem) => {
                 let map = stem.forward(params, images, input.batch_statistics, &mut captured.statistics)?;
-                ops::patch_rows(&map, self.patch / stem::STRIDE, keep)?
+                ops::patch_embed(&map, params, self.patch_embed, self.patch / stem::STRIDE, keep)?
             }
         };
-        let patches = ops::linear(&rows_of_pixels, params, self.patch_embed)?; // [b, k, d]
         let patches = match &input.mask {
             Some(mask) => mask.apply(&patches)?,
             None => patches,

@@ -115,7 +115,7 @@ impl Scan {
         if let Some(empty) = required.iter().find(|split| self.splits.get(split).is_none_or(Vec::is_empty)) {
             return Err(DataError::Invalid {
                 problem: format!("the {} split has no pictures", empty.name()),
-                remedy: "copy its JPEG or PNG files into the folder".to_owned(),
+                remedy: "copy its JPEG, PNG or TIFF files into the folder".to_owned(),
                 path: self.root,
             });
         }
@@ -124,7 +124,7 @@ impl Scan {
             notes.push(format!("dropped {} junk pictures (identity -1)", self.junk));
         }
         if self.others > 0 {
-            notes.push(format!("ignored {} files that are no JPEG or PNG pictures", self.others));
+            notes.push(format!("ignored {} files that are no pictures", self.others));
         }
         Ok((self.splits, notes))
     }
@@ -134,5 +134,5 @@ impl Scan {
 pub(crate) fn is_picture(name: &OsString) -> bool {
     let name = name.to_string_lossy();
     let suffix = Path::new(name.as_ref()).extension().map(|suffix| suffix.to_string_lossy().to_ascii_lowercase());
-    !name.starts_with('.') && matches!(suffix.as_deref(), Some("jpg" | "jpeg" | "png"))
+    !name.starts_with('.') && matches!(suffix.as_deref(), Some("jpg" | "jpeg" | "png" | "tif" | "tiff"))
 }

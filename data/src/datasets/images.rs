@@ -19,28 +19,34 @@ pub(crate) fn find(spec: &ImagesSpec, base: &Path) -> Result<Found> {
     if !root.is_dir() {
         return Err(missing("folder of pictures"));
     }
+    let (paths, others) = paths(&root)?;
+    if paths.is_empty() {
+        return Err(missing("picture in the folder"));
+    }
+    let record = |path| Record { path, pid: -1, camera: 0, hidden: None, usable: true, stamp: 0 };
+    let splits = Splits::from([(Split::Pool, paths.into_iter().map(record).collect())]);
+    let notes = match others {
+        0 => Vec::new(),
+        others => vec![format!("ignored {others} files that are no pictures")],
+    };
+    let name = root.file_name().unwrap_or(root.as_os_str()).to_string_lossy().into_owned();
+    Ok(Found { name, root, synthetic: false, splits, notes })
+}
+
+/// Every picture below a folder, in order of its path, and how many other files there are.
+pub(crate) fn paths(root: &Path) -> Result<(Vec<String>, usize)> {
     let mut scan = Scan { paths: Vec::new(), others: 0, unreadable: Vec::new() };
-    scan.folder(&root, "")?;
+    scan.folder(root, "")?;
     if let Some(first) = scan.unreadable.first() {
         return Err(DataError::Invalid {
             problem: format!("{} file name(s) are not UTF-8 ({first})", scan.unreadable.len()),
             remedy: "rename them".to_owned(),
-            path: root,
+            path: root.to_path_buf(),
         });
-    }
-    if scan.paths.is_empty() {
-        return Err(missing("picture in the folder"));
     }
     // Whatever order the file system lists them in.
     scan.paths.sort_unstable();
-    let record = |path| Record { path, pid: -1, camera: 0, hidden: None, usable: true, stamp: 0 };
-    let splits = Splits::from([(Split::Pool, scan.paths.into_iter().map(record).collect())]);
-    let notes = match scan.others {
-        0 => Vec::new(),
-        others => vec![format!("ignored {others} files that are no JPEG or PNG pictures")],
-    };
-    let name = root.file_name().unwrap_or(root.as_os_str()).to_string_lossy().into_owned();
-    Ok(Found { name, root, synthetic: false, splits, notes })
+    Ok((scan.paths, scan.others))
 }
 
 struct Scan {

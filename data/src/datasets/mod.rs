@@ -1,18 +1,25 @@
 //! Data sets on disk: one file per layout, and what all of them share.
 
+mod bodies;
 mod check;
+mod detect;
 mod folder;
 mod holdout;
 mod images;
 pub(crate) mod inspect;
-mod market1501;
+mod listed;
+mod manifest;
+mod market_like;
+mod msmt17;
 mod synthetic;
+
+pub use detect::detect;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::dataset::{Dataset, Record, Split};
-use crate::spec::{DataSpec, OnCorrupt, ValidationSpec};
+use crate::spec::{Cuhk03Boxes, DataSpec, OnCorrupt, ValidationSpec};
 use crate::{DataError, Result};
 
 /// How a data set is opened.
@@ -50,9 +57,24 @@ struct Found {
 /// Everything that is wrong with the data, as far as it can be known before training: missing
 /// folders, names that do not parse, corrupt pictures, no query with a match.
 pub fn open(spec: &DataSpec, settings: &OpenSettings) -> Result<Dataset> {
+    let market = |layout, root: &str, counts| market_like::find(layout, root, counts, &settings.base);
     let found = match spec {
         DataSpec::Synthetic(spec) => synthetic::find(spec, settings)?,
-        DataSpec::Market1501(spec) => market1501::find(spec, &settings.base)?,
+        DataSpec::Market1501(spec) => market(&market_like::MARKET1501, &spec.root, spec.counts)?,
+        DataSpec::DukeMtmc(spec) => market(&market_like::DUKE_MTMC, &spec.root, spec.counts)?,
+        DataSpec::OccludedDuke(spec) => market(&market_like::OCCLUDED_DUKE, &spec.root, spec.counts)?,
+        DataSpec::PersonX(spec) => market(&market_like::PERSON_X, &spec.root, spec.counts)?,
+        DataSpec::Cuhk03(spec) => {
+            let layout = match spec.boxes {
+                Cuhk03Boxes::Labeled => &market_like::CUHK03_LABELED,
+                Cuhk03Boxes::Detected => &market_like::CUHK03_DETECTED,
+            };
+            market(layout, &spec.root, spec.counts)?
+        }
+        DataSpec::Msmt17(spec) => msmt17::find(spec, &settings.base)?,
+        DataSpec::OccludedReid(spec) => bodies::find(&bodies::OCCLUDED, spec, &settings.base)?,
+        DataSpec::PartialReid(spec) => bodies::find(&bodies::PARTIAL, spec, &settings.base)?,
+        DataSpec::Manifest(spec) => manifest::find(spec, &settings.base)?,
         DataSpec::Images(spec) => images::find(spec, &settings.base)?,
     };
     let Found { name, root, synthetic, mut splits, mut notes } = found;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::dataset::Split;
 use crate::datasets::folder::{Naming, Scan};
-use crate::datasets::{Found, OpenSettings, market1501};
+use crate::datasets::{Found, OpenSettings, market_like};
 use crate::spec::{SyntheticDomain, SyntheticSpec};
 use crate::{DataError, Result};
 
@@ -24,14 +24,14 @@ const HIDDEN: &str = "hidden.csv";
 pub(crate) fn find(spec: &SyntheticSpec, settings: &OpenSettings) -> Result<Found> {
     let root = crate::synthetic::materialise(spec, &settings.cache, settings.threads, settings.progress)?;
     let mut scan = Scan::new(&root);
-    for (folder, split) in market1501::FOLDERS.into_iter().chain(FURTHER) {
+    for (folder, split) in market_like::FOLDERS.into_iter().chain(FURTHER) {
         let naming = if split == Split::Pool { Naming::Unlabelled } else { Naming::Labelled };
         // A set without validation identities has no folder for them.
         if root.join(folder).is_dir() {
             scan.add(folder, split, naming)?;
         }
     }
-    let (mut splits, notes) = scan.finish(&market1501::FOLDERS.map(|(_, split)| split))?;
+    let (mut splits, notes) = scan.finish(&market_like::FOLDERS.map(|(_, split)| split))?;
     splits.retain(|_, records| !records.is_empty());
     let hidden = read_hidden(&root.join(HIDDEN))?;
     for record in splits.values_mut().flatten() {

@@ -4,8 +4,10 @@
 
 use super::grayscale::luma;
 use super::lookup;
+use super::simd::vectorized;
 use crate::image::Image;
 
+#[inline(always)]
 fn blend(degenerate: f32, level: u8, factor: f32) -> u8 {
     // The cast truncates, which is what PIL's does.
     (degenerate + factor * (f32::from(level) - degenerate)).clamp(0.0, 255.0) as u8
@@ -20,7 +22,10 @@ pub fn adjust_brightness(image: &mut Image, factor: f64) {
 /// Blends with the even grey of the picture's mean luma, rounded half up.
 pub fn adjust_contrast(image: &mut Image, factor: f64) {
     let (pixels, _) = image.data.as_chunks::<3>();
-    let total: u64 = pixels.iter().map(|&pixel| u64::from(luma(pixel))).sum();
+    let total: u64 = vectorized(
+        #[inline(always)]
+        || pixels.iter().map(|&pixel| u64::from(luma(pixel))).sum(),
+    );
     // A picture without pixels has no mean, and nothing to adjust.
     let mean = (total as f64 / pixels.len().max(1) as f64 + 0.5) as u8;
     let factor = factor as f32;
@@ -30,8 +35,16 @@ pub fn adjust_contrast(image: &mut Image, factor: f64) {
 /// Blends each pixel with its own luma.
 pub fn adjust_saturation(image: &mut Image, factor: f64) {
     let factor = factor as f32;
-    for pixel in image.data.as_chunks_mut::<3>().0 {
-        let grey = f32::from(luma(*pixel));
-        *pixel = pixel.map(|level| blend(grey, level, factor));
-    }
+    vectorized(
+        #[inline(always)]
+        || {
+            for pixel in image.data.as_chunks_mut::<3>().0 {
+                let grey = f32::from(luma(*pixel));
+                *pixel = pixel.map(
+                    #[inline(always)]
+                    |level| blend(grey, level, factor),
+                );
+            }
+        },
+    );
 }

@@ -6,6 +6,7 @@
 //! half up to 8 bits, and samples beyond the border repeat the border's.
 
 use super::resize::transpose;
+use super::simd::vectorized;
 use crate::image::Image;
 
 /// Passes along each axis.
@@ -79,28 +80,34 @@ impl BoxFilter {
 
     /// Makes every row of `out` the weighted mean of the rows of `data` around it.
     fn pass(self, data: &[u8], out: &mut [u8], stride: usize, sums: &mut [u32]) {
-        let last = data.len() / stride - 1;
-        let row = |at: isize| &data[at.clamp(0, last as isize) as usize * stride..][..stride];
-        let radius = self.radius as isize;
-        sums.fill(0);
-        for at in -radius..=radius {
-            for (sum, &sample) in sums.iter_mut().zip(row(at)) {
-                *sum += u32::from(sample);
-            }
-        }
-        for (at, out) in out.chunks_exact_mut(stride).enumerate() {
-            let at = at as isize;
-            let (before, after) = (row(at - radius - 1), row(at + radius + 1));
-            let leaving = row(at - radius);
-            let samples = before.iter().zip(leaving).zip(after);
-            for ((out, sum), ((&before, &leaving), &after)) in out.iter_mut().zip(sums.iter_mut()).zip(samples) {
-                let far = (u32::from(before) + u32::from(after)).wrapping_mul(self.far);
-                // The weights add up to at most one, so that 8 bits more than a weight's 24 suffice; the
-                // wrapping forms only spare the hot loop its overflow checks.
-                let mean = sum.wrapping_mul(self.full).wrapping_add(far).wrapping_add(HALF) >> PRECISION;
-                *out = mean as u8;
-                *sum = sum.wrapping_add(u32::from(after)).wrapping_sub(u32::from(leaving));
-            }
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                let last = data.len() / stride - 1;
+                let row = |at: isize| &data[at.clamp(0, last as isize) as usize * stride..][..stride];
+                let radius = self.radius as isize;
+                sums.fill(0);
+                for at in -radius..=radius {
+                    for (sum, &sample) in sums.iter_mut().zip(row(at)) {
+                        *sum = sum.wrapping_add(u32::from(sample));
+                    }
+                }
+                for (at, out) in out.chunks_exact_mut(stride).enumerate() {
+                    let at = at as isize;
+                    let (before, after) = (row(at - radius - 1), row(at + radius + 1));
+                    let leaving = row(at - radius);
+                    let samples = before.iter().zip(leaving).zip(after);
+                    for ((out, sum), ((&before, &leaving), &after)) in out.iter_mut().zip(sums.iter_mut()).zip(samples)
+                    {
+                        let far = (u32::from(before) + u32::from(after)).wrapping_mul(self.far);
+                        // The weights add up to at most one, so that 8 bits more than a weight's 24 suffice; the
+                        // wrapping forms only spare the hot loop its overflow checks.
+                        let mean = sum.wrapping_mul(self.full).wrapping_add(far).wrapping_add(HALF) >> PRECISION;
+                        *out = mean as u8;
+                        *sum = sum.wrapping_add(u32::from(after)).wrapping_sub(u32::from(leaving));
+                    }
+                }
+            },
+        );
     }
 }

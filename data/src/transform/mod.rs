@@ -12,6 +12,7 @@ mod pad_crop;
 mod photometric;
 mod random_resized_crop;
 mod resize;
+mod simd;
 mod solarise;
 
 pub use blend::{adjust_brightness, adjust_contrast, adjust_saturation};

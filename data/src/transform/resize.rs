@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::image::Image;
 use crate::spec::{Filter, Size};
 use crate::transform::Region;
+use crate::transform::simd::vectorized;
 
 /// Fractional bits of a weight: 32 less 8 for the sample and 2 for the overshoot of negative lobes.
 const PRECISION: u32 = 32 - 8 - 2;
@@ -152,26 +153,35 @@ pub(super) fn transpose<'a>(rows: impl Iterator<Item = &'a [u8]>, height: usize,
 
 /// Makes every output row as a weighted sum of input rows.
 fn resize_rows(data: &[u8], stride: usize, weights: &Weights) -> Vec<u8> {
-    let mut out = Vec::with_capacity(weights.taps.len() * stride);
+    let mut out = vec![0; weights.taps.len() * stride];
     let mut sums = vec![HALF; stride];
-    for (first, taps) in weights.iter() {
-        sums.fill(HALF);
-        for (row, &weight) in data[first * stride..].chunks_exact(stride).zip(taps) {
-            for (sum, &sample) in sums.iter_mut().zip(row) {
-                *sum = accumulate(*sum, sample, weight);
+    vectorized(
+        #[inline(always)]
+        || {
+            for ((first, taps), out) in weights.iter().zip(out.chunks_exact_mut(stride)) {
+                sums.fill(HALF);
+                for (row, &weight) in data[first * stride..].chunks_exact(stride).zip(taps) {
+                    for (sum, &sample) in sums.iter_mut().zip(row) {
+                        *sum = accumulate(*sum, sample, weight);
+                    }
+                }
+                for (out, &sum) in out.iter_mut().zip(&sums) {
+                    *out = clip(sum);
+                }
             }
-        }
-        out.extend(sums.iter().map(|&sum| clip(sum)));
-    }
+        },
+    );
     out
 }
 
 /// Weights sum to one and overshoot less than two bits, so nothing wraps; the wrapping forms only
 /// spare the hot loop its overflow checks.
+#[inline(always)]
 fn accumulate(sum: i32, sample: u8, weight: i32) -> i32 {
     sum.wrapping_add(i32::from(sample).wrapping_mul(weight))
 }
 
+#[inline(always)]
 fn clip(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }

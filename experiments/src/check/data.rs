@@ -9,7 +9,7 @@ use crate::spec::RunSpec;
 pub(super) fn has_validation(run: &RunSpec) -> bool {
     let own = match &run.data {
         DataSpec::Synthetic(spec) => spec.validation_identities > 0,
-        DataSpec::Market1501(_) | DataSpec::Images(_) => false,
+        _ => false,
     };
     own || run.validation.identities > 0.0
 }

@@ -24,7 +24,7 @@ pub(crate) fn pool(run: &RunSpec) -> Option<usize> {
         DataSpec::Synthetic(SyntheticSpec { train_identities, images_per_identity, pool_factor, .. }) => {
             train_identities.checked_mul(*images_per_identity)?.checked_mul(*pool_factor)
         }
-        DataSpec::Market1501(_) | DataSpec::Images(_) => None,
+        _ => None,
     }
 }
 

@@ -71,8 +71,8 @@ impl DinoHead {
     /// # Errors
     /// If shapes do not fit, or candle refuses.
     pub fn embed(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
-        let hidden = ops::gelu(&ops::linear(x, params, self.mlp[0])?)?; // [n, hidden]
-        let hidden = ops::gelu(&ops::linear(&hidden, params, self.mlp[1])?)?;
+        let hidden = ops::linear_gelu(x, params, self.mlp[0])?; // [n, hidden]
+        let hidden = ops::linear_gelu(&hidden, params, self.mlp[1])?;
         Ok(ops::l2_normalize(&ops::linear(&hidden, params, self.mlp[2])?, UNIT_EPS)?)
     }
 

@@ -255,7 +255,7 @@ impl CrossBlock {
         let kv = ops::linear(&ops::layer_norm(memory, params, self.norm_memory)?, params, self.key_value)?;
         let x = (&x + ops::linear(&ops::cross_attention(&q, &kv, heads, params.precision())?, params, self.proj)?)?;
 
-        let hidden = ops::gelu(&ops::linear(&ops::layer_norm(&x, params, self.norm_mlp)?, params, self.fc1)?)?;
+        let hidden = ops::linear_gelu(&ops::layer_norm(&x, params, self.norm_mlp)?, params, self.fc1)?;
         Ok((&x + ops::linear(&hidden, params, self.fc2)?)?)
     }
 }

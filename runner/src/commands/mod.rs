@@ -2,6 +2,7 @@
 
 mod check;
 mod data;
+mod dataset;
 mod export;
 mod plan;
 mod run;
@@ -37,6 +38,9 @@ pub fn dispatch(cli: Cli) -> Result<(), RunError> {
         Some(Command::Schema) => schema(),
         Some(Command::Table(args)) => table::table(&args),
         Some(Command::Export(args)) => export::export(&args),
+        Some(Command::Data(DataCommand::Stats(args))) => dataset::stats(&args),
+        Some(Command::Data(DataCommand::Verify(args))) => dataset::verify(&args),
+        Some(Command::Data(DataCommand::Fingerprint(args))) => dataset::fingerprint(&args),
         Some(Command::Data(DataCommand::Synth(args))) => data::synth(&args),
     }
 }

@@ -29,7 +29,7 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("serde_yaml", &["reid_experiments"]),
     // Parquet and tables.
     ("comfy-table", &["reid_results"]),
-    ("polars", &["reid_results"]),
+    ("polars", &["reid_data", "reid_results"]),
     // Tensors.
     ("candle-core", &["reid_backbones", "reid_objectives", "reid_runner"]),
     ("candle-nn", &["reid_backbones"]),

@@ -4,8 +4,8 @@ use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::ops::softmax;
 use reid_backbones::init::Init;
 use reid_backbones::ops::{
-    Arrangement, DropPath, Keep, LAYER_NORM_EPS, arrange, assemble, block, block_composed, cross_attention, gelu,
-    layer_norm, linear, patch_rows, take_tokens,
+    Arrangement, DropPath, Keep, LAYER_NORM_EPS, arrange, assemble, block, block_composed, cross_attention, layer_norm,
+    linear, linear_gelu, patch_embed, take_tokens,
 };
 use reid_backbones::params::{Entry, ModuleId, ParamDef, Role};
 use reid_backbones::spec::Precision;
@@ -236,20 +236,21 @@ fn linear_equals_its_formula() -> Result<()> {
         let (store, id) = module(&defs, 9)?;
         let x = Var::from_tensor(&normal(10, shape))?;
         let entries = &store.module(id).entries;
-        compare(
-            name,
-            &[(&x, &[]), (store.module(id).var(), entries)],
-            DType::F64,
-            || linear(&x, &store.training(), id),
-            |twins| {
-                let weight = part(&twins[1], &entries[0])?.flatten_from(1)?; // [o, i]
-                let product = twins[0].broadcast_matmul(&weight.t()?)?;
-                match entries.get(1) {
-                    Some(bias) => Ok(product.broadcast_add(&part(&twins[1], bias)?)?),
-                    None => Ok(product),
-                }
-            },
-        )?;
+        let twin = |twins: &[Tensor]| -> Result<Tensor> {
+            let weight = part(&twins[1], &entries[0])?.flatten_from(1)?; // [o, i]
+            let product = twins[0].broadcast_matmul(&weight.t()?)?;
+            match entries.get(1) {
+                Some(bias) => Ok(product.broadcast_add(&part(&twins[1], bias)?)?),
+                None => Ok(product),
+            }
+        };
+        let inputs: [(&Var, &[Entry]); 2] = [(&x, &[]), (store.module(id).var(), entries)];
+        compare(name, &inputs, DType::F64, || linear(&x, &store.training(), id), twin)?;
+        let with_gelu = |twins: &[Tensor]| Ok(twin(twins)?.gelu_erf()?);
+        compare(name, &inputs, DType::F64, || linear_gelu(&x, &store.training(), id), with_gelu)?;
+        // Without a backward pass to follow, nothing is kept and the numbers are the same.
+        let (learning, not) = (linear_gelu(&x, &store.training(), id)?, linear_gelu(&x.detach(), &store.frozen(), id)?);
+        assert_eq!(bits(&learning), bits(&not), "{name}");
     }
     Ok(())
 }
@@ -282,10 +283,14 @@ fn layer_norm_equals_its_formula() -> Result<()> {
 fn gelu_equals_its_formula() -> Result<()> {
     // Not a multiple of any vector's length, 0 among the values.
     let grid: Vec<f32> = (-503..=503).map(|i| i as f32 / 100.0).collect();
-    let x = Var::from_slice(&grid, grid.len(), &Device::Cpu)?;
+    let x = Var::from_slice(&grid, (grid.len(), 1), &Device::Cpu)?;
+    // A layer that changes nothing.
+    let mut store = ParamStore::new(&Device::Cpu);
+    let one = store.add("m", 0, &linear_defs(1, 1, Init::Constant(1.0)), &|_| Box::new(|| 0.5))?;
+    let gelu = |x: &Tensor| linear_gelu(x, &store.training(), one);
     compare("gelu", &[(&x, &[])], DType::F64, || gelu(&x), |twins| Ok(twins[0].gelu_erf()?))?;
 
-    let far = Var::new(&[-1e30_f32, -100.0, -20.0, 20.0, 100.0, 1e30], &Device::Cpu)?;
+    let far = Var::new(&[[-1e30_f32], [-100.0], [-20.0], [20.0], [100.0], [1e30]], &Device::Cpu)?;
     let y = gelu(&far)?;
     let gradients = y.sum_all()?.backward()?;
     let slopes = gradients.get(far.as_tensor()).expect("a gradient");
@@ -359,24 +364,52 @@ fn flat_rows(keep: &Keep, stride: usize, first: usize) -> Result<Tensor> {
 }
 
 #[test]
-fn patch_rows_cut_what_a_convolution_reads() -> Result<()> {
-    let (b, c, rows, cols, p) = (3, 2, 4, 3, 5);
-    let images = Var::from_tensor(&normal(18, (b, c, rows * p, cols * p)))?;
-    for keep in [Keep::all(b, rows * cols), some_cells(b, rows * cols, 5), some_cells(b, rows * cols, 1)] {
-        compare(
-            &format!("{} patches", keep.per_sample),
-            &[(&images, &[])],
-            DType::F64,
-            || patch_rows(&images, p, &keep),
-            |twins| {
-                let split = twins[0].reshape(&[b, c, rows, p, cols, p][..])?;
-                let all = split.permute(vec![0, 2, 4, 1, 3, 5])?.reshape((b * rows * cols, c * p * p))?;
-                let picked = all.index_select(&flat_rows(&keep, rows * cols, 0)?, 0)?;
-                Ok(picked.reshape((b, keep.per_sample, c * p * p))?)
-            },
-        )?;
+fn patch_embed_is_a_convolution_of_the_kept_patches() -> Result<()> {
+    // Beside each other, overlapping, and more patches than are embedded at a time.
+    for (b, c, rows, cols, p, stride, d) in [(3, 2, 4, 3, 5, 5, 7), (2, 3, 4, 5, 4, 3, 6), (19, 1, 7, 5, 2, 2, 3)] {
+        let side = |cells: usize| (cells - 1) * stride + p;
+        let images = Var::from_tensor(&normal(18, (b, c, side(rows), side(cols))))?;
+        let shape = vec![d, c, p, p];
+        let weight = ParamDef { name: "weight", shape, role: Role::Weight, init: Init::Constant(0.0) };
+        let bias = ParamDef { name: "bias", shape: vec![d], role: Role::Bias, init: Init::Constant(0.0) };
+        for defs in [vec![weight.clone(), bias], vec![weight]] {
+            let (store, id) = module(&defs, 22)?;
+            let entries = &store.module(id).entries;
+            for keep in [Keep::all(b, rows * cols), some_cells(b, rows * cols, 5), some_cells(b, rows * cols, 1)] {
+                compare(
+                    &format!("{} patches, {} tensors", keep.per_sample, defs.len()),
+                    &[(&images, &[]), (store.module(id).var(), entries)],
+                    DType::F64,
+                    || patch_embed(&images, &store.training(), id, stride, &keep),
+                    |twins| {
+                        let map = twins[0].conv2d(&part(&twins[1], &entries[0])?, 0, stride, 1, 1)?;
+                        let mut all = map.flatten_from(2)?.transpose(1, 2)?.contiguous()?; // [b, rows * cols, d]
+                        if let Some(bias) = entries.get(1) {
+                            all = all.broadcast_add(&part(&twins[1], bias)?)?;
+                        }
+                        let picked = all.flatten_to(1)?.index_select(&flat_rows(&keep, rows * cols, 0)?, 0)?;
+                        Ok(picked.reshape((b, keep.per_sample, d))?)
+                    },
+                )?;
+            }
+        }
     }
-    assert!(patch_rows(&images, 4, &Keep::all(b, 15)).is_err(), "a side that does not divide the picture");
+    Ok(())
+}
+
+#[test]
+fn patches_that_are_not_there_are_refused() -> Result<()> {
+    let weight = ParamDef { name: "weight", shape: vec![2, 3, 4, 4], role: Role::Weight, init: Init::Constant(0.0) };
+    let (store, id) = module(&[weight], 23)?;
+    let embed = |shape: [usize; 4], stride, keep: Keep| {
+        let refused = patch_embed(&normal(24, shape.to_vec()), &store.training(), id, stride, &keep);
+        refused.map(|_| ()).expect_err("refused").to_string()
+    };
+    assert!(embed([1, 3, 8, 10], 4, Keep::all(1, 4)).contains("do not give"), "a side does not divide the picture");
+    assert!(embed([1, 1, 8, 8], 4, Keep::all(1, 4)).contains("do not give"), "another number of channels");
+    assert!(embed([2, 3, 8, 8], 4, Keep::all(1, 4)).contains("do not give"), "cells of one picture for two");
+    let beyond = Keep { cells: vec![4], per_sample: 1 };
+    assert!(embed([1, 3, 8, 8], 4, beyond).contains("patch 4 of a picture that has 4"));
     Ok(())
 }
 

@@ -44,8 +44,8 @@ fn lab(images_per_identity: usize) -> Lab {
             write_picture(&lab, &format!("bounding_box_test/{pid:04}_c{shot}s1_000001_00.jpg"), 2000 + 10 * pid + shot);
         }
     }
-    write_picture(&lab, "bounding_box_test/0000_c2s1_000009_00.jpg", 9);
-    write_picture(&lab, "bounding_box_test/-1_c2s1_000010_00.jpg", 10);
+    write_picture(&lab, "bounding_box_test/0000_c2s1_000009_00.jpg", 3009);
+    write_picture(&lab, "bounding_box_test/-1_c2s1_000010_00.jpg", 3010);
     lab
 }
 
@@ -124,7 +124,7 @@ fn what_is_wrong_with_a_folder_is_said_with_the_remedy() {
     refuse("empty", &["sub-folder bounding_box_test, query not found", "empty"]);
     fs::create_dir_all(lab.path("empty/bounding_box_test")).expect("a folder");
     fs::create_dir_all(lab.path("empty/query")).expect("a folder");
-    refuse("empty", &["the train split has no pictures", "copy its JPEG or PNG files into the folder"]);
+    refuse("empty", &["the train split has no pictures", "copy its JPEG, PNG or TIFF files into the folder"]);
 
     for query in super::program::children(&lab.path("set/query")) {
         let name = query.file_name().expect("a name").to_string_lossy().replace("0001_c1", "0900_c1");
@@ -197,4 +197,37 @@ fn limits_that_take_the_size_of_the_data_are_checked_when_they_are_open() {
         assert_eq!(said.err.matches("warning[").count(), 1, "{}", said.err);
     }
     assert!(!lab.done(&["plan", "market.yaml", mae, "pretrain.train={epochs: 9, batch: 8}"]).err.contains("warning"));
+}
+
+#[test]
+fn data_sets_are_counted_and_verified_without_a_spec() {
+    let lab = lab(4);
+    for target in [&["set"][..], &["market.yaml", "seeds=[3]"]] {
+        let stats = lab.done(&[&["data", "stats"], target].concat());
+        for part in
+            ["train: 24 pictures of 6 identities", "train: 4 to 4 pictures of a person, median 4", "dropped 1 junk"]
+        {
+            assert!(stats.text().contains(part), "no {part:?} in:\n{}", stats.text());
+        }
+        let fingerprint = lab.done(&[&["data", "fingerprint"], target].concat());
+        assert!(stats.text().contains(&format!("fingerprint {}", fingerprint.text().trim())), "{}", stats.text());
+        lab.done(&[&["data", "verify"], target].concat());
+    }
+    lab.write("set/query/0004_c1s1_000001_00.jpg", "no picture");
+    let said = lab.run(&["data", "verify", "set"]);
+    said.assert_error(5, &["the data have 1 kind of error"]);
+    let part =
+        "error: 1 pictures that cannot be decoded\n  query query/0004_c1s1_000001_00.jpg: the content is neither";
+    assert!(said.text().contains(part), "{}", said.text());
+    lab.run(&["data", "fingerprint", "set"]).assert_error(5, &["0004_c1s1_000001_00.jpg"]);
+    lab.done(&["data", "stats", "set"]);
+
+    lab.write(
+        "list.csv",
+        "path,split,pid\nset/query/0001_c1s1_000001_00.jpg,query,a\nset/query/0007_c1s1_000001_00.jpg,gallery,a\n",
+    );
+    let stats = lab.done(&["data", "stats", "list.csv"]);
+    assert!(stats.text().contains("query: 1 pictures of 1 identities"), "{}", stats.text());
+    lab.run(&["data", "stats", "set", "seeds=[1]"]).assert_error(2, &["seeds=[1] overrides a spec"]);
+    lab.run(&["data", "stats", "nowhere"]).assert_error(5, &["folder of pictures not found", "nowhere"]);
 }

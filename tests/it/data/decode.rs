@@ -63,7 +63,7 @@ fn a_truncated_jpeg_is_an_error_wherever_it_ends() {
 #[test]
 fn what_is_no_picture_is_an_error() {
     assert_eq!(decode(b"").expect_err("empty"), "the file is empty");
-    assert_eq!(decode(b"GIF89a").expect_err("a GIF"), "the content is neither JPEG nor PNG");
+    assert_eq!(decode(b"GIF89a").expect_err("a GIF"), "the content is neither JPEG nor PNG nor TIFF");
     assert!(decode(&[0xFF, 0xD8, 0xFF, 0xD9]).is_err());
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jpeg_encoder::{ColorType, Encoder};
 use reid_data::Result;
-use reid_data::dataset::Dataset;
+use reid_data::dataset::{Dataset, Split};
 use reid_data::datasets::{OpenSettings, open};
 use reid_data::image::Image;
 use reid_data::rng::{Key, Rng, Stream};
@@ -28,6 +28,60 @@ pub(crate) fn jpeg(image: &Image) -> Vec<u8> {
     let (width, height) = (image.width as u16, image.height as u16);
     Encoder::new(&mut bytes, 90).encode(&image.data, width, height, ColorType::Rgb).expect("a JPEG");
     bytes
+}
+
+/// A temporary folder for any data set, and a cache in it.
+pub(crate) struct Lab(TempDir);
+
+impl Lab {
+    pub(crate) fn new() -> Self {
+        Self(TempDir::new().expect("a temporary folder"))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Writes a file, with the folders that it needs.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, bytes).expect("a written file");
+    }
+
+    /// Writes a small JPEG, another one for another name.
+    pub(crate) fn picture(&self, name: &str) {
+        let seed = u64::from_le_bytes(*blake3::hash(name.as_bytes()).as_bytes().first_chunk().expect("32 bytes"));
+        self.write(name, &jpeg(&picture(seed, 32, 16)));
+    }
+
+    /// Opens a set whose paths start from the folder.
+    pub(crate) fn open(&self, spec: &DataSpec) -> Result<Dataset> {
+        let settings = OpenSettings {
+            base: self.path().to_path_buf(),
+            cache: self.path().join("cache"),
+            threads: 2,
+            on_corrupt: OnCorrupt::Error,
+            validation: ValidationSpec::default(),
+            progress: &|_, _, _| {},
+        };
+        open(spec, &settings)
+    }
+
+    /// The message of the error that opening gives.
+    pub(crate) fn error(&self, spec: &DataSpec) -> String {
+        self.open(spec).expect_err("opening fails").to_string()
+    }
+}
+
+/// Path, identity and camera of every picture of a split.
+pub(crate) fn people(dataset: &Dataset, split: Split) -> Vec<(&str, i64, u32)> {
+    dataset.split(split).iter().map(|record| (record.path.as_str(), record.pid, record.camera)).collect()
+}
+
+pub(crate) fn assert_note(dataset: &Dataset, note: &str) {
+    let notes: Vec<_> = dataset.counts.iter().chain(&dataset.notes).collect();
+    assert!(notes.iter().any(|n| n.contains(note)), "no {note:?} in {notes:#?}");
 }
 
 /// A folder in Market-1501 layout, and a cache beside it.

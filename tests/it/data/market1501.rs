@@ -7,15 +7,10 @@ use reid_data::DataError;
 use reid_data::dataset::{Dataset, Split};
 use reid_data::spec::{Counts, OnCorrupt, Size};
 
-use super::fixture::{Market, jpeg, picture};
+use super::fixture::{Market, assert_note, jpeg, picture};
 
 fn paths(dataset: &Dataset, split: Split) -> Vec<&str> {
     dataset.split(split).iter().map(|record| record.path.as_str()).collect()
-}
-
-fn assert_note(dataset: &Dataset, note: &str) {
-    let notes: Vec<_> = dataset.counts.iter().chain(&dataset.notes).collect();
-    assert!(notes.iter().any(|n| n.contains(note)), "no {note:?} in {notes:#?}");
 }
 
 #[test]

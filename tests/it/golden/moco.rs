@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor, Var};
 use reid_backbones::init::Init;
-use reid_backbones::ops::{gelu, linear};
+use reid_backbones::ops::linear_gelu;
 use reid_backbones::optim::ema_update;
 use reid_backbones::params::{ModuleId, ParamDef, Role};
 use reid_backbones::vit::sincos_moco;
@@ -130,7 +130,7 @@ impl Encoder {
         params: &Params,
         x: &Tensor,
     ) -> Result<(Tensor, Vec<reid_objectives::protocols::neck::BatchStats>)> {
-        self.projector.forward(params, &gelu(&linear(x, params, self.body)?)?)
+        self.projector.forward(params, &linear_gelu(x, params, self.body)?)
     }
 }
 

@@ -1,0 +1,27 @@
+//! Which data set a file or folder is.
+
+use std::path::Path;
+
+use crate::datasets::market_like::FOLDERS;
+use crate::spec::{CopySpec, Counts, DataSpec, ImagesSpec, ManifestSpec, Market1501Spec, Msmt17Spec, Msmt17Val};
+
+/// What lies at a path: a list of pictures, or a folder in a layout that its content tells; any other folder is one
+/// of pictures without names. Counts are not held to a published set's, as nobody has named one.
+pub fn detect(path: &Path) -> DataSpec {
+    let root = path.to_string_lossy().into_owned();
+    let counts = Counts::Any;
+    let has = |names: &[&str]| names.iter().any(|name| path.join(name).exists());
+    if path.is_file() {
+        DataSpec::Manifest(ManifestSpec { file: root })
+    } else if has(&["list_train.txt", "MSMT17_V1/list_train.txt", "MSMT17_V2/list_train.txt"]) {
+        DataSpec::Msmt17(Msmt17Spec { root, val: Msmt17Val::Train, counts })
+    } else if has(&["occluded_body_images"]) {
+        DataSpec::OccludedReid(CopySpec { root, counts })
+    } else if has(&["partial_body_images"]) {
+        DataSpec::PartialReid(CopySpec { root, counts })
+    } else if has(&FOLDERS.map(|(folder, _)| folder)) || has(&["Market-1501-v15.09.15"]) {
+        DataSpec::Market1501(Market1501Spec { root, counts })
+    } else {
+        DataSpec::Images(ImagesSpec { root })
+    }
+}

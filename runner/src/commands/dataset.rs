@@ -1,0 +1,105 @@
+//! `data stats`, `data verify` and `data fingerprint`: what lies in a data set.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use reid_data::dataset::{Dataset, Record};
+use reid_data::datasets::{OpenSettings, detect, open};
+use reid_data::spec::{OnCorrupt, ValidationSpec};
+use reid_data::verify::Severity;
+
+use super::{Setup, print};
+use crate::cli::{Common, DataArgs};
+use crate::exit::RunError;
+
+/// Places that are named of a finding; the rest are counted.
+const NAMED: usize = 10;
+
+pub(super) fn stats(args: &DataArgs) -> Result<(), RunError> {
+    let (_, dataset) = opened(args, OnCorrupt::Skip)?;
+    let mut text = format!("{}: {}\n", dataset.name, dataset.root.display());
+    for count in &dataset.counts {
+        let _ = writeln!(text, "  {count}");
+    }
+    for (split, records) in &dataset.splits {
+        let mut pictures: BTreeMap<i64, usize> = BTreeMap::new();
+        records.iter().filter(|record| record.pid > 0).for_each(|Record { pid, .. }| {
+            *pictures.entry(*pid).or_default() += 1;
+        });
+        let mut pictures: Vec<usize> = pictures.into_values().collect();
+        pictures.sort_unstable();
+        if let (Some(least), Some(most)) = (pictures.first(), pictures.last()) {
+            let median = pictures[pictures.len() / 2];
+            let _ = writeln!(text, "  {}: {least} to {most} pictures of a person, median {median}", split.name());
+        }
+    }
+    for note in &dataset.notes {
+        let _ = writeln!(text, "  {note}");
+    }
+    let _ = writeln!(text, "  fingerprint {}", dataset.fingerprint);
+    print(text.as_bytes())
+}
+
+pub(super) fn verify(args: &DataArgs) -> Result<(), RunError> {
+    let (setup, dataset) = opened(args, OnCorrupt::Skip)?;
+    let report = |what: &str, done: usize, total: usize| setup.progress.bar_data(what, done as u64, total as u64);
+    let findings = reid_data::verify::verify(&dataset, setup.settings.threads, &report)?;
+    let pictures: usize = dataset.splits.values().map(Vec::len).sum();
+    let mut text = format!("{}: {pictures} pictures read\n", dataset.name);
+    for finding in &findings {
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        };
+        let _ = writeln!(text, "{severity}: {} {}", finding.places.len(), finding.what);
+        for place in finding.places.iter().take(NAMED) {
+            let _ = writeln!(text, "  {place}");
+        }
+        if finding.places.len() > NAMED {
+            let _ = writeln!(text, "  and {} more", finding.places.len() - NAMED);
+        }
+    }
+    if findings.is_empty() {
+        text.push_str("nothing to say against them\n");
+    }
+    print(text.as_bytes())?;
+    match findings.iter().filter(|finding| finding.severity == Severity::Error).count() {
+        0 => Ok(()),
+        errors => Err(RunError::Unsound(errors)),
+    }
+}
+
+pub(super) fn fingerprint(args: &DataArgs) -> Result<(), RunError> {
+    let (_, dataset) = opened(args, OnCorrupt::Error)?;
+    print(format!("{}\n", dataset.fingerprint).as_bytes())
+}
+
+/// The data set of a spec's first run, or what lies at the path.
+fn opened(args: &DataArgs, on_corrupt: OnCorrupt) -> Result<(Setup, Dataset), RunError> {
+    let setup = Setup::new(&Common { out: None, machine: args.machine.clone() })?;
+    let is_spec = args.data.extension().is_some_and(|suffix| suffix == "yaml" || suffix == "yml");
+    let (spec, validation) = if is_spec {
+        let experiment = setup.load(&args.data, &args.overrides, args.machine.color)?;
+        let run = experiment.runs.first().map(|run| (run.spec.data.clone(), run.spec.validation));
+        run.ok_or_else(|| RunError::NothingSelected("the spec has no runs".to_owned()))?
+    } else if let Some(first) = args.overrides.first() {
+        return Err(RunError::Usage(format!("{first} overrides a spec, and {} is none", args.data.display())));
+    } else {
+        (detect(&args.data), ValidationSpec::default())
+    };
+    let dataset = {
+        let report = |what: &str, done: usize, total: usize| setup.progress.bar_data(what, done as u64, total as u64);
+        let settings = OpenSettings {
+            base: PathBuf::new(),
+            cache: setup.settings.cache.clone(),
+            threads: setup.settings.threads,
+            on_corrupt,
+            validation,
+            progress: &report,
+        };
+        open(&spec, &settings)?
+    };
+    Ok((setup, dataset))
+}
