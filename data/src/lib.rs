@@ -20,6 +20,7 @@ pub mod pictures;
 pub mod plan;
 pub mod rng;
 pub mod sampler;
+pub mod sheet;
 pub mod spec;
 pub mod synthetic;
 pub mod transform;

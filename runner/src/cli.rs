@@ -219,6 +219,8 @@ pub enum DataCommand {
     Verify(DataArgs),
     /// Print the hash of a data set's content.
     Fingerprint(DataArgs),
+    /// Draw a contact sheet of a data set: an identity to a row.
+    Sheet(SheetArgs),
     /// Render the built-in data, or audit them.
     Synth(SynthArgs),
 }
@@ -235,6 +237,20 @@ pub struct DataArgs {
     /// Machine settings and terminal.
     #[command(flatten)]
     pub machine: Machine,
+}
+
+/// Arguments of `data sheet`.
+#[derive(Clone, Debug, Args)]
+pub struct SheetArgs {
+    /// The data set.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Where the picture goes.
+    #[arg(short, long, value_name = "FILE.png")]
+    pub out: PathBuf,
+    /// Which split [default: train, or the first that the set has].
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
 }
 
 /// Arguments of `data synth`.

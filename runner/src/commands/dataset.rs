@@ -1,17 +1,24 @@
-//! `data stats`, `data verify` and `data fingerprint`: what lies in a data set.
+//! `data stats`, `verify`, `fingerprint` and `sheet`: what lies in a data set.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use reid_data::dataset::{Dataset, Record};
+use reid_data::dataset::{Dataset, Record, Split};
 use reid_data::datasets::{OpenSettings, detect, open};
-use reid_data::spec::{OnCorrupt, ValidationSpec};
+use reid_data::sheet::contact_sheet;
+use reid_data::spec::{OnCorrupt, Size, ValidationSpec};
 use reid_data::verify::Severity;
 
 use super::{Setup, print};
-use crate::cli::{Common, DataArgs};
+use crate::cli::{Common, DataArgs, SheetArgs};
 use crate::exit::RunError;
+use crate::store::atomic::write_atomic;
+
+/// Pictures of a contact sheet's rows, and its rows.
+const SHEET: (usize, usize) = (12, 10);
+/// Height and width of its pictures.
+const SHOWN: Size = Size(128, 64);
 
 /// Places that are named of a finding; the rest are counted.
 const NAMED: usize = 10;
@@ -74,6 +81,23 @@ pub(super) fn verify(args: &DataArgs) -> Result<(), RunError> {
 pub(super) fn fingerprint(args: &DataArgs) -> Result<(), RunError> {
     let (_, dataset) = opened(args, OnCorrupt::Error)?;
     print(format!("{}\n", dataset.fingerprint).as_bytes())
+}
+
+pub(super) fn sheet(args: &SheetArgs) -> Result<(), RunError> {
+    let (_, dataset) = opened(&args.data, OnCorrupt::Skip)?;
+    let names = || dataset.splits.keys().map(|split| split.name()).collect::<Vec<_>>().join(", ");
+    let split = match &args.split {
+        Some(name) => dataset.splits.keys().copied().find(|split| split.name() == name),
+        None => Some(Split::Train).filter(|train| dataset.splits.contains_key(train)),
+    };
+    let first = || dataset.splits.keys().next().copied().filter(|_| args.split.is_none());
+    let split = split.or_else(first).ok_or_else(|| {
+        let wanted = args.split.as_deref().unwrap_or_default();
+        RunError::Usage(format!("the set has no split {wanted:?}; it has {}", names()))
+    })?;
+    let sheet = contact_sheet(&dataset, split, SHOWN, SHEET.0, SHEET.1)?;
+    write_atomic(&args.out, &sheet.to_png())?;
+    print(format!("{}\n", args.out.display()).as_bytes())
 }
 
 /// The data set of a spec's first run, or what lies at the path.

@@ -41,6 +41,7 @@ pub fn dispatch(cli: Cli) -> Result<(), RunError> {
         Some(Command::Data(DataCommand::Stats(args))) => dataset::stats(&args),
         Some(Command::Data(DataCommand::Verify(args))) => dataset::verify(&args),
         Some(Command::Data(DataCommand::Fingerprint(args))) => dataset::fingerprint(&args),
+        Some(Command::Data(DataCommand::Sheet(args))) => dataset::sheet(&args),
         Some(Command::Data(DataCommand::Synth(args))) => data::synth(&args),
     }
 }
