@@ -50,6 +50,7 @@ pub fn contact_sheet(dataset: &Dataset, split: Split, size: Size, columns: usize
         [(_, all)] => spread(all, columns * rows).chunks(columns).map(<[usize]>::to_vec).collect(),
         several => several.iter().take(rows).map(|(_, own)| spread(own, columns)).collect(),
     };
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let pictures = Pictures::new(dataset, split, 0);
     let mut sheet = Sheet::new(size, columns, lines.len());
     let mut resizer = Resizer::new();

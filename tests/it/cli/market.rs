@@ -217,11 +217,12 @@ fn data_sets_are_counted_and_verified_without_a_spec() {
         lab.done(&[&["data", "sheet", "set", "--out", "sheet.png"], arguments].concat());
         reid_data::decode::decode(&fs::read(lab.path("sheet.png")).expect("a file")).expect("a PNG")
     };
-    // Four pictures of six people, and one of three, each 128 x 64 and two apart; the rest of a row is white.
+    // Four pictures of six people, and one of three, each 128 x 64 and two apart, on white.
     let (train, query) = (sheet(&[]), sheet(&["--split", "query"]));
-    assert_eq!((train.height, query.height, train.width), (6 * 130 + 2, 3 * 130 + 2, 12 * 66 + 2));
+    assert_eq!((train.height, query.height, train.width), (6 * 130 + 2, 3 * 130 + 2, 4 * 66 + 2));
     let is_white = |x: usize| train.data[(50 * train.width + x) * 3..][..3] == [255; 3];
-    assert!(is_white(0) && !is_white(4 * 66 - 30) && is_white(4 * 66 + 30));
+    assert!(is_white(0) && !is_white(30) && is_white(66) && !is_white(4 * 66 - 30));
+    assert_eq!(query.width, 66 + 2);
     lab.run(&["data", "sheet", "set", "-o", "x.png", "--split", "pool"])
         .assert_error(2, &["no split \"pool\"; it has train"]);
     lab.write("set/query/0004_c1s1_000001_00.jpg", "no picture");
