@@ -2,24 +2,35 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use crate::source::Source;
 use crate::spec::Size;
 
 /// One picture of a split.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Path below the data set's root, with `/` between parts.
+    /// Path below the source's folder, with `/` between parts, or its key in the source's database.
     pub path: String,
     /// Identity; -1 for unlabelled pictures, 0 for Market's distractors.
     pub pid: i64,
     /// Camera, 0-based.
     pub camera: u32,
+    /// Which of the set's sources it lies in.
+    pub source: u16,
     /// Share of the person that an occluder hides, where that is known.
     pub hidden: Option<f32>,
     /// Whether the picture can be decoded. A corrupt picture keeps its place but is never drawn.
     pub usable: bool,
     /// What the file system said of the file when the set was opened, in brief; 0 if nobody asked.
     pub stamp: u64,
+}
+
+impl Record {
+    /// A picture of which no more is known yet, in the first source.
+    pub fn new(path: String, pid: i64, camera: u32) -> Self {
+        Self { path, pid, camera, source: 0, hidden: None, usable: true, stamp: 0 }
+    }
 }
 
 /// Role of a part of a data set.
@@ -62,10 +73,12 @@ impl Split {
 pub struct Dataset {
     /// Name in tables, such as `market1501` or `synthetic-first`.
     pub name: String,
-    /// Folder that the records' paths start from.
+    /// Folder or file that the set was opened from; the first one's of a joined set.
     pub root: PathBuf,
-    /// Records of every split, in path order.
-    pub splits: BTreeMap<Split, Vec<Record>>,
+    /// Where the pictures lie.
+    pub sources: Arc<[Source]>,
+    /// Records of every split, in path order, set after set.
+    pub splits: BTreeMap<Split, Arc<Vec<Record>>>,
     /// BLAKE3 over the content of every file and its place, independent of the root; hexadecimal.
     pub fingerprint: String,
     /// Size of the first picture, for reports.
@@ -77,17 +90,32 @@ pub struct Dataset {
     /// What else was seen while opening that a reader should know, one line each (dropped junk,
     /// queries without a match).
     pub notes: Vec<String>,
+    /// Files that this was remembered in: to be removed when a picture turns out to be another one than remembered.
+    pub(crate) memories: Arc<[PathBuf]>,
 }
 
 impl Dataset {
     /// Records of a split; empty if the set does not have it.
     pub fn split(&self, split: Split) -> &[Record] {
-        self.splits.get(&split).map_or(&[], Vec::as_slice)
+        self.splits.get(&split).map_or(&[], |records| records.as_slice())
+    }
+
+    /// Every record and the split that it stands in, split after split.
+    pub fn files(&self) -> Vec<(Split, &Record)> {
+        self.splits.iter().flat_map(|(split, records)| records.iter().map(|record| (*split, record))).collect()
+    }
+
+    /// Where a record's picture lies.
+    ///
+    /// # Panics
+    /// If the record is another set's.
+    pub fn source(&self, record: &Record) -> &Source {
+        &self.sources[usize::from(record.source)]
     }
 
     /// Pictures of all splits that cannot be decoded.
     pub fn corrupt(&self) -> usize {
-        self.splits.values().flatten().filter(|record| !record.usable).count()
+        self.splits.values().flat_map(|records| records.iter()).filter(|record| !record.usable).count()
     }
 
     /// Sorted distinct identities of a split.

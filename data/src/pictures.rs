@@ -1,22 +1,24 @@
 //! The decoded pictures of one split.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::dataset::{Dataset, Record, Split};
-use crate::datasets::inspect::file_stamp;
 use crate::decode::decode;
 use crate::image::Image;
+use crate::pack::Pack;
+use crate::source::Source;
 use crate::{DataError, Result};
 
 /// Reads pictures of one split, from memory where they have been decoded before and there was room
 /// for them. Shared by the epochs of a run; the memory never changes what is read.
 pub struct Pictures {
     root: PathBuf,
-    records: Vec<Record>,
+    sources: Arc<[Source]>,
+    records: Arc<Vec<Record>>,
+    memories: Arc<[PathBuf]>,
+    pack: Option<Pack>,
     decoded: Vec<OnceLock<Arc<Image>>>,
     /// Bytes that may be kept.
     capacity: usize,
@@ -27,18 +29,27 @@ pub struct Pictures {
 impl Pictures {
     /// The pictures of a split, of which at most `cache_bytes` bytes are kept decoded.
     pub fn new(dataset: &Dataset, split: Split, cache_bytes: usize) -> Self {
-        let records = dataset.split(split).to_vec();
+        let records = dataset.splits.get(&split).map(Arc::clone).unwrap_or_default();
         let decoded = records.iter().map(|_| OnceLock::new()).collect();
         Self {
             root: dataset.root.clone(),
+            sources: Arc::clone(&dataset.sources),
             records,
+            memories: Arc::clone(&dataset.memories),
+            pack: None,
             decoded,
             capacity: cache_bytes,
             room: AtomicUsize::new(cache_bytes),
         }
     }
 
-    /// Folder that the records' paths start from.
+    /// The same pictures, read from their pack.
+    #[must_use]
+    pub fn with_pack(self, pack: Pack) -> Self {
+        Self { pack: Some(pack), ..self }
+    }
+
+    /// Folder or file that the set was opened from.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -80,15 +91,30 @@ impl Pictures {
             return Ok(Arc::clone(image));
         }
         let record = &self.records[index];
-        let path = self.root.join(&record.path);
-        let decoded = match read(&path, record.stamp) {
+        if let Some(pack) = &self.pack {
+            let changed = |reason| DataError::Changed { reason, path: pack.path().to_path_buf() };
+            let image = pack.get(index).map_err(|error| changed(error.to_string()))?;
+            let image = Arc::new(image.ok_or_else(|| changed(format!("it does not have {}", record.path)))?);
+            self.keep(slot, &image);
+            return Ok(image);
+        }
+        let source = &self.sources[usize::from(record.source)];
+        let decoded = match source.read(record) {
             Ok(Some(bytes)) => decode(&bytes),
             Ok(None) => Err("size, time of change or inode is another".to_owned()),
             Err(error) => Err(error.to_string()),
         };
-        let image = Arc::new(decoded.map_err(|reason| DataError::Changed { reason, path })?);
+        let image = Arc::new(decoded.map_err(|reason| self.changed(reason, source.place(record)))?);
         self.keep(slot, &image);
         Ok(image)
+    }
+
+    /// The next run looks at every file again. A memory that cannot be removed shows the same error again.
+    fn changed(&self, reason: String, path: PathBuf) -> DataError {
+        for memory in self.memories.iter() {
+            drop(std::fs::remove_file(memory));
+        }
+        DataError::Changed { reason, path }
     }
 
     fn keep(&self, slot: &OnceLock<Arc<Image>>, image: &Arc<Image>) {
@@ -101,14 +127,11 @@ impl Pictures {
     }
 }
 
-/// A file's bytes; none if it is not the one that had the stamp. A stamp of 0 is any file's.
-fn read(path: &Path, stamp: u64) -> std::io::Result<Option<Vec<u8>>> {
-    let mut file = File::open(path)?;
-    let facts = file.metadata()?;
-    if stamp != 0 && file_stamp(&facts) != stamp {
-        return Ok(None);
-    }
-    let mut bytes = Vec::with_capacity(facts.len() as usize);
-    file.read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
+/// Threads that look at pictures; 0 for one per processor. The path is of messages.
+pub(crate) fn pool(threads: usize, path: &Path) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| DataError::Io {
+        action: "starting threads to look at pictures",
+        source: std::io::Error::other(error),
+        path: path.to_path_buf(),
+    })
 }

@@ -25,10 +25,10 @@ pub enum DataSpec {
     /// DukeMTMC-reID, which its authors have withdrawn: a copy that you have.
     DukeMtmc(CopySpec),
     /// Occluded-Duke: every query is occluded.
-    OccludedDuke(CopySpec),
+    OccludedDuke(OccludedDukeSpec),
     /// MSMT17, either version, with its lists.
     Msmt17(Msmt17Spec),
-    /// CUHK03 by the new protocol, as the folder that re-ranking's authors have published.
+    /// CUHK03, as its archive `cuhk-03.mat` or as the folder that re-ranking's authors have published.
     Cuhk03(Cuhk03Spec),
     /// `PersonX`: rendered people before six backgrounds.
     PersonX(CopySpec),
@@ -36,10 +36,54 @@ pub enum DataSpec {
     OccludedReid(CopySpec),
     /// Partial-REID: nothing to train on; partial queries against whole bodies.
     PartialReid(CopySpec),
+    /// `RandPerson`: rendered people, to train on only.
+    RandPerson(CopySpec),
+    /// `UnrealPerson`: rendered people, to train on only.
+    UnrealPerson(CopySpec),
+    /// LUPerson or LUPerson-NL: people whom nobody has named; for pre-training only (`pretrain.data`).
+    Luperson(LupersonSpec),
     /// Any pictures, listed in a CSV or Parquet file.
     Manifest(ManifestSpec),
-    /// Any folder of pictures without names, such as LUPerson; for pre-training only (`pretrain.data`).
+    /// Any folder or LMDB database of pictures without names; for pre-training only (`pretrain.data`).
     Images(ImagesSpec),
+}
+
+/// What a data set is good for, as far as its kind tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Training and testing.
+    Both,
+    /// Training with names, but nothing to test on.
+    Training,
+    /// Testing, but nothing to train on.
+    Testing,
+    /// Pre-training: nobody is named.
+    Pretraining,
+}
+
+impl DataSpec {
+    /// What the set is good for; of a list, what it must be for a protocol to run.
+    pub fn good_for(&self) -> Use {
+        match self {
+            Self::Synthetic(_)
+            | Self::Market1501(_)
+            | Self::DukeMtmc(_)
+            | Self::OccludedDuke(_)
+            | Self::Msmt17(_)
+            | Self::Cuhk03(_)
+            | Self::PersonX(_)
+            | Self::Manifest(_) => Use::Both,
+            Self::RandPerson(_) | Self::UnrealPerson(_) => Use::Training,
+            Self::OccludedReid(_) | Self::PartialReid(_) => Use::Testing,
+            Self::Luperson(_) | Self::Images(_) => Use::Pretraining,
+        }
+    }
+
+    /// Its key in a spec, such as `market1501`.
+    pub fn key(&self) -> String {
+        let value = serde_json::to_value(self).unwrap_or_default();
+        value.as_object().and_then(|fields| fields.keys().next().cloned()).unwrap_or_default()
+    }
 }
 
 /// The built-in renderer's settings. Equal settings give equal bytes.
@@ -114,6 +158,10 @@ pub struct Market1501Spec {
     /// says it is the published set.
     #[serde(default)]
     pub counts: Counts,
+    /// Whether the 500,000 distractors, which are published apart and lie in the sub-folder `images`, belong to the
+    /// gallery (identity 0). Results with and without them are not comparable.
+    #[serde(default)]
+    pub distractors: bool,
 }
 
 /// A copy of a published data set.
@@ -126,6 +174,34 @@ pub struct CopySpec {
     /// Whether the published counts must hold; `auto` checks them.
     #[serde(default)]
     pub counts: Counts,
+}
+
+/// Occluded-Duke (Miao et al., ICCV 2019).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OccludedDukeSpec {
+    /// Folder that holds the set's sub-folders, or the folder above it. With lists, DukeMTMC-reID's.
+    #[schemars(extend("format" = "path"))]
+    pub root: String,
+    /// How the set is told.
+    #[serde(default)]
+    pub lists: OccludedDukeLists,
+    /// Whether the published counts must hold; `auto` checks them.
+    #[serde(default)]
+    pub counts: Counts,
+}
+
+/// How Occluded-Duke is told.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OccludedDukeLists {
+    /// By folders of its own.
+    #[default]
+    Folders,
+    /// By the authors' `train.list`, `query.list` and `gallery.list` in this folder, over the pictures of
+    /// DukeMTMC-reID: a name stands for the picture in the sub-folder of the same part, or else in
+    /// `bounding_box_test`.
+    Lists(#[schemars(extend("format" = "path"))] String),
 }
 
 /// MSMT17 (Wei et al., CVPR 2018).
@@ -154,19 +230,35 @@ pub enum Msmt17Val {
     Unused,
 }
 
-/// CUHK03 by the new protocol (Zhong et al., CVPR 2017).
+/// CUHK03 (Li et al., CVPR 2014), by the new protocol (Zhong et al., CVPR 2017) or a classic split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cuhk03Spec {
-    /// Folder that holds `labeled` and `detected`, each in Market-1501 layout.
+    /// Folder that holds `labeled` and `detected`, each in Market-1501 layout; or `cuhk-03.mat`, for the new protocol
+    /// beside its authors' `cuhk03_new_protocol_config_labeled.mat` and `.._detected.mat`.
     #[schemars(extend("format" = "path"))]
     pub root: String,
     /// Who has drawn the boxes.
     #[serde(default)]
     pub boxes: Cuhk03Boxes,
+    /// Who is trained on and who is tested.
+    #[serde(default)]
+    pub protocol: Cuhk03Protocol,
     /// Whether the published counts must hold; `auto` checks them.
     #[serde(default)]
     pub counts: Counts,
+}
+
+/// Who of CUHK03 is trained on and who is tested.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cuhk03Protocol {
+    /// 767 people to train on, 700 to test.
+    #[default]
+    New,
+    /// One of the archive's twenty splits, counted from 0: 1,367 people to train on, 100 to test, whose pictures are
+    /// queries and gallery. Published results are single-gallery-shot and a mean over splits.
+    Classic(#[schemars(range(max = 19))] usize),
 }
 
 /// Who has drawn CUHK03's boxes.
@@ -189,13 +281,51 @@ pub struct ManifestSpec {
     pub file: String,
 }
 
-/// A folder of pictures of people whom nobody has named: every JPEG or PNG file in it and in its sub-folders.
+/// Pictures of people whom nobody has named: every JPEG, PNG or TIFF file of a folder and its sub-folders, or every
+/// value of an LMDB database.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImagesSpec {
-    /// The folder.
+    /// The folder. One that holds `data.mdb`, or `lmdb/data.mdb`, is a database.
     #[schemars(extend("format" = "path"))]
     pub root: String,
+}
+
+/// LUPerson (Fu et al., CVPR 2021) or LUPerson-NL (Fu et al., CVPR 2022), whose noisy labels are not used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LupersonSpec {
+    /// Folder that holds `images`, or pictures, or the LMDB database.
+    #[schemars(extend("format" = "path"))]
+    pub root: String,
+    /// Which pictures, and in what order `share` counts them.
+    #[serde(default)]
+    pub list: LupersonList,
+    /// Share of the list that is taken, from its beginning (HAP: 0.5 of `CFS_list.pkl`, which begins with the pictures
+    /// whose catastrophic forgetting score is best).
+    #[serde(default = "whole")]
+    #[schemars(range(min = 1e-6, max = 1.0))]
+    pub share: f64,
+    /// Whether LUPerson's published count, 4,180,243 pictures, must hold before the share is taken. `auto` only says
+    /// what was found.
+    #[serde(default)]
+    pub counts: Counts,
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+/// Which pictures of LUPerson.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LupersonList {
+    /// All: of a database those that `keys.pkl` beside it names, if there is one.
+    #[default]
+    All,
+    /// Those of a pickled list of paths or keys, such as `CFS_list.pkl` (nothing in it is ever executed), or of a text
+    /// file with one in each line.
+    File(#[schemars(extend("format" = "path"))] String),
 }
 
 /// Whether a data set's published counts are checked.
@@ -258,6 +388,41 @@ impl Default for LabelsSpec {
     fn default() -> Self {
         Self { identities: 1.0, images_per_identity: 0 }
     }
+}
+
+/// How the batches of a labelled training are composed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SamplerSpec {
+    /// P identities with K pictures each, any of theirs: every group of K pictures of an identity once an epoch
+    /// (`TransReID` and its descendants).
+    #[default]
+    Pk,
+    /// P identities with K pictures each, of different cameras where there are: every identity once an epoch
+    /// (cluster contrast, fast-reid).
+    MultiGallery(MultiGallerySpec),
+    /// Any pictures: every one once an epoch. A batch then may hold no two pictures of an identity, and the triplet
+    /// loss finds no positive but the picture itself.
+    Shuffle,
+}
+
+/// Batches of different cameras.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MultiGallerySpec {
+    /// What becomes of an identity of one picture.
+    pub singleton: Singleton,
+}
+
+/// What becomes of an identity of one picture where several are to be drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Singleton {
+    /// It is drawn once, which moves all that follows within the batches (cluster contrast).
+    #[default]
+    Once,
+    /// It is drawn K times (fast-reid).
+    Repeated,
 }
 
 /// Resampling filter, as PIL computes it (antialiased).

@@ -1,17 +1,18 @@
 //! A thorough look at a data set: what would silently give wrong numbers, and what a reader of them should know.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
+use crate::Result;
 use crate::dataset::{Dataset, Record, Split};
 use crate::decode::{Facts, decode, facts};
 use crate::image::Image;
+use crate::pictures::pool;
+use crate::source::Source;
 use crate::spec::{Filter, Size};
 use crate::transform::{Region, Resizer};
-use crate::{DataError, Result};
 
 /// Bits in which the hashes of two pictures that look alike may differ, of 64.
 const ALIKE: u32 = 3;
@@ -51,23 +52,18 @@ struct Seen {
 /// there once or not at all.
 ///
 /// # Errors
-/// [`DataError::Io`] if the system gives no threads. Pictures that cannot be read are findings.
+/// [`crate::DataError::Io`] if the system gives no threads. Pictures that cannot be read are findings.
 pub fn verify(
     dataset: &Dataset,
     threads: usize,
     progress: &(dyn Fn(&str, usize, usize) + Sync),
 ) -> Result<Vec<Finding>> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| DataError::Io {
-        action: "starting threads to check pictures",
-        source: std::io::Error::other(error),
-        path: dataset.root.clone(),
-    })?;
-    let files: Vec<(Split, &Record)> =
-        dataset.splits.iter().flat_map(|(split, records)| records.iter().map(|record| (*split, record))).collect();
+    let pool = pool(threads, &dataset.root)?;
+    let files = dataset.files();
     let done = AtomicUsize::new(0);
     let seen: Vec<Seen> = pool.install(|| {
         let look = |resizer: &mut Resizer, (_, record): &(Split, &Record)| {
-            let seen = look(&dataset.root.join(&record.path), resizer);
+            let seen = look(dataset.source(record), record, resizer);
             let count = done.fetch_add(1, Ordering::Relaxed) + 1;
             if count.is_multiple_of(PROGRESS_STRIDE) || count == files.len() {
                 progress("verifying pictures", count, files.len());
@@ -84,12 +80,13 @@ pub fn verify(
     Ok(findings)
 }
 
-fn look(path: &Path, resizer: &mut Resizer) -> Seen {
-    match std::fs::read(path) {
-        Ok(bytes) => Seen {
+fn look(source: &Source, record: &Record, resizer: &mut Resizer) -> Seen {
+    match source.read(record) {
+        Ok(Some(bytes)) => Seen {
             content: *blake3::hash(&bytes).as_bytes(),
             outcome: decode(&bytes).map(|image| (facts(&bytes), look_of(&image, resizer))),
         },
+        Ok(None) => Seen { content: [0; 32], outcome: Err("changed while the set was read".to_owned()) },
         Err(error) => Seen { content: [0; 32], outcome: Err(format!("cannot be read: {error}")) },
     }
 }

@@ -27,6 +27,11 @@ pub const NEUTRAL: &[Neutral] = &[
     Neutral { suffix: "vit.part_tokens", value: "0" },
     Neutral { suffix: "person_mae.teacher", value: r#"{"ema":{}}"# },
     Neutral { suffix: "pretrain.budget", value: r#"{"train_epochs":{}}"# },
+    Neutral { suffix: "supervised.sampler", value: r#""pk""# },
+    Neutral { suffix: "train_with", value: "[]" },
+    Neutral { suffix: "market1501.distractors", value: "false" },
+    Neutral { suffix: "cuhk03.protocol", value: r#""new""# },
+    Neutral { suffix: "occluded_duke.lists", value: r#""folders""# },
 ];
 
 /// The value without fields that are at their neutral value.

@@ -32,6 +32,8 @@ pub struct Settings {
     pub threads: usize,
     /// Threads that load pictures while others compute; 0 loads in between.
     pub workers: usize,
+    /// Whether decoded pictures are kept in the cache folder too, for data sets that do not fit in memory.
+    pub pack: bool,
     /// Where tensors live: `cpu`, `cuda:N` or `metal`; see [`DeviceName`].
     pub device: String,
     /// Instructions that the kernels use: `best`, or the name of a set.
@@ -46,6 +48,7 @@ impl Settings {
             cache,
             threads: 0,
             workers: 1,
+            pack: false,
             device: "cpu".to_owned(),
             isa: BEST_ISA.to_owned(),
         }
@@ -94,6 +97,9 @@ pub struct PartialSettings {
     /// As [`Settings::workers`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
+    /// As [`Settings::pack`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pack: Option<bool>,
     /// As [`Settings::device`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
@@ -145,7 +151,7 @@ pub fn settings(
 }
 
 fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Result<PartialSettings, String> {
-    let known = ["out", "cache", "threads", "workers", "device", "isa"];
+    let known = ["out", "cache", "threads", "workers", "pack", "device", "isa"];
     let mut fields = BTreeMap::new();
     for (name, text) in variables {
         let Some(field) = name.strip_prefix(ENV_PREFIX).map(str::to_lowercase) else { continue };
@@ -165,6 +171,13 @@ fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Result
                     .parse()
                     .map_err(|_e| format!("environment variable {name} must be a whole number, got {text:?}"))?;
                 serde_json::Value::from(number)
+            }
+            "pack" => {
+                let flag: bool = text
+                    .trim()
+                    .parse()
+                    .map_err(|_e| format!("environment variable {name} must be `true` or `false`, got {text:?}"))?;
+                serde_json::Value::from(flag)
             }
             _ => serde_json::Value::from(text),
         };

@@ -15,7 +15,11 @@ use serde::{Deserialize, Serialize};
 pub struct RunSpec {
     /// Data of the downstream protocol, and of pre-training unless `pretrain.data` says otherwise.
     pub data: DataSpec,
-    /// Which training identities are held out to choose on.
+    /// Further data sets whose training pictures are trained on too; what is tested on is that of `data` alone.
+    /// Identities and cameras of different sets are different ones.
+    #[serde(default)]
+    pub train_with: Vec<DataSpec>,
+    /// Which training identities are held out to choose on; those of `data` alone.
     #[serde(default)]
     pub validation: ValidationSpec,
     /// What to do with pictures that cannot be decoded.
@@ -37,7 +41,7 @@ pub struct RunSpec {
 #[serde(deny_unknown_fields)]
 pub struct PretrainSpec {
     /// Pictures to pre-train on; `same` takes the unlabelled pool of the run's data, or its
-    /// training split where it has no pool.
+    /// training split where it has no pool, and the same of the sets that are trained on too.
     #[serde(default)]
     pub data: PretrainData,
     /// What is learnt.
@@ -117,6 +121,8 @@ pub enum PretrainData {
     Same,
     /// Another data set.
     Other(DataSpec),
+    /// Several data sets.
+    Joined(#[schemars(length(min = 1))] Vec<DataSpec>),
 }
 
 /// Seeds of a run. They never change the data or its splits.

@@ -2,7 +2,7 @@
 
 use reid_backbones::frozen::spec::FrozenEncoderSpec;
 use reid_backbones::optim::spec::OptimSpec;
-use reid_data::spec::{ErasingSpec, Filter, LabelsSpec, Normalisation};
+use reid_data::spec::{ErasingSpec, Filter, LabelsSpec, Normalisation, SamplerSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +92,8 @@ pub struct SupervisedSpec {
     /// Identities in a batch; each gives `batch / identities` pictures.
     #[schemars(range(min = 2, max = 4096))]
     pub identities_per_batch: usize,
+    /// How batches are composed.
+    pub sampler: SamplerSpec,
     /// Weight of the identity loss.
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub id_weight: f64,
@@ -134,6 +136,7 @@ impl Default for SupervisedSpec {
                 recompute: false,
             },
             identities_per_batch: 16,
+            sampler: SamplerSpec::default(),
             id_weight: 1.0,
             label_smoothing: 0.0,
             triplet_weight: 1.0,

@@ -319,6 +319,6 @@ impl Common {
     /// The settings that the command line gives.
     pub fn settings(&self) -> PartialSettings {
         let Machine { cache, threads, workers, device, .. } = self.machine.clone();
-        PartialSettings { out: self.out.clone(), cache, threads, workers, device, isa: None }
+        PartialSettings { out: self.out.clone(), cache, threads, workers, pack: None, device, isa: None }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use reid_data::dataset::{Dataset, Split};
-use reid_data::datasets::{OpenSettings, open};
+use reid_data::datasets::{LARGE, OpenSettings, open};
 use reid_data::loader::{Loader, LoaderSettings, Tail};
 use reid_data::pictures::Pictures;
 use reid_data::sampler::shuffle;
@@ -129,6 +129,7 @@ impl Feed {
             threads,
             on_corrupt: OnCorrupt::Error,
             validation: ValidationSpec::default(),
+            large: LARGE,
             progress: &|_, _, _| {},
         };
         let root = folder.join("bounding_box_train").to_string_lossy().into_owned();

@@ -1,9 +1,11 @@
 //! Tests of the data.
 
 mod augment;
+mod databases;
 pub(crate) mod decode;
 pub(crate) mod fixture;
 mod images;
+mod join;
 mod layouts;
 mod loader;
 mod manifest;

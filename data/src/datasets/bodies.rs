@@ -71,14 +71,14 @@ pub(crate) fn find(set: &Bodies, spec: &CopySpec, base: &Path) -> Result<Found> 
                 remedy: "name pictures PERSON/PERSON_NUMBER, such as 001/001_01.tif".to_owned(),
                 path: root.clone(),
             })?;
-            Ok(Record { path: format!("{folder}/{path}"), pid, camera, hidden: None, usable: true, stamp: 0 })
+            Ok(Record::new(format!("{folder}/{path}"), pid, camera))
         };
         splits.insert(split, paths.into_iter().map(record).collect::<Result<_>>()?);
     }
     let differences = differences(&splits, &set.published, CAMERAS);
     let mut notes = vec!["the set names no cameras: no match is left out".to_owned()];
     notes.extend(judge(set.title, &differences, spec.counts != Counts::Any, &root)?);
-    Ok(Found { name: set.name.to_owned(), root, synthetic: false, splits, notes })
+    Ok(Found::in_folder(set.name, root, splits, notes))
 }
 
 /// The digits before the first underscore of the file's name. One more, as 0 means something else elsewhere.

@@ -38,7 +38,7 @@ pub(crate) fn check(splits: &Splits, validation: ValidationSpec, root: &Path) ->
 }
 
 /// Pictures, identities and cameras of a split.
-pub(crate) fn counts((&split, records): (&Split, &Vec<Record>)) -> String {
+pub(crate) fn counts(split: Split, records: &[Record]) -> String {
     let pids: BTreeSet<i64> = records.iter().map(|record| record.pid).collect();
     let cameras: BTreeSet<u32> = records.iter().map(|record| record.camera).collect();
     let distractors = records.iter().filter(|record| record.pid == 0).count();

@@ -20,7 +20,7 @@ pub fn detect(path: &Path) -> DataSpec {
     } else if has(&["partial_body_images"]) {
         DataSpec::PartialReid(CopySpec { root, counts })
     } else if has(&FOLDERS.map(|(folder, _)| folder)) || has(&["Market-1501-v15.09.15"]) {
-        DataSpec::Market1501(Market1501Spec { root, counts })
+        DataSpec::Market1501(Market1501Spec { root, counts, distractors: false })
     } else {
         DataSpec::Images(ImagesSpec { root })
     }

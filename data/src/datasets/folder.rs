@@ -19,7 +19,7 @@ const MAX_QUOTED: usize = 5;
 
 /// Identity and 0-based camera from a name such as `0002_c1s1_000451_03.jpg`: everything that is not
 /// identity or camera may be anything. Identities are -1, 0 or positive; cameras count from 1.
-fn parse_name(name: &str) -> Option<(i64, u32)> {
+pub(crate) fn parse_name(name: &str) -> Option<(i64, u32)> {
     let (pid, rest) = name.split_at(name.find(|c: char| c != '-' && !c.is_ascii_digit())?);
     let pid: i64 = pid.parse().ok()?;
     let camera = leading_camera(rest.strip_prefix("_c")?)?;
@@ -83,14 +83,7 @@ impl Scan {
             match name.to_str().map(|name| (name, parse(name))) {
                 Some((_, Some((JUNK, _)))) if naming == Naming::Labelled => self.junk += 1,
                 Some((name, Some((pid, camera)))) => {
-                    records.push(Record {
-                        path: format!("{folder}/{name}"),
-                        pid,
-                        camera,
-                        hidden: None,
-                        usable: true,
-                        stamp: 0,
-                    });
+                    records.push(Record::new(format!("{folder}/{name}"), pid, camera));
                 }
                 Some((name, None)) => self.unparsable.push(format!("{folder}/{name}")),
                 None => self.unparsable.push(format!("{folder}/{} (not UTF-8)", name.to_string_lossy())),

@@ -1,21 +1,34 @@
-//! Any folder of pictures, however deep, of people whom nobody has named: what unlabelled sets unpack to.
+//! Any folder of pictures, however deep, or database of them, of people whom nobody has named: what unlabelled sets
+//! unpack to.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::dataset::{Record, Split};
 use crate::datasets::folder::is_picture;
 use crate::datasets::{Found, Splits};
+use crate::lmdb::Lmdb;
+use crate::source::Source;
 use crate::spec::ImagesSpec;
 use crate::{DataError, Result};
 
-const LAYOUT: &str = "the folder must hold JPEG or PNG pictures of single people, in sub-folders or not; LUPerson comes \
-                      from its authors (Fu et al., CVPR 2021) and is never downloaded by this program";
+const LAYOUT: &str = "the folder must hold JPEG, PNG or TIFF pictures of single people, in sub-folders or not, or a \
+                      database, data.mdb";
+
+/// Where a folder of a database has it.
+const DATABASES: [&str; 2] = ["data.mdb", "lmdb/data.mdb"];
 
 /// Finds every picture below the spec's root, in order of its path.
 pub(crate) fn find(spec: &ImagesSpec, base: &Path) -> Result<Found> {
     let root = base.join(&spec.root);
     let missing =
         |what: &str| DataError::Missing { what: what.to_owned(), remedy: LAYOUT.to_owned(), path: root.clone() };
+    let name = root.file_name().unwrap_or(root.as_os_str()).to_string_lossy().into_owned();
+    if let Some(file) = database(&root) {
+        let database = open(&file)?;
+        let names = keys(&database)?;
+        return of_database(&name, database, names);
+    }
     if !root.is_dir() {
         return Err(missing("folder of pictures"));
     }
@@ -23,14 +36,63 @@ pub(crate) fn find(spec: &ImagesSpec, base: &Path) -> Result<Found> {
     if paths.is_empty() {
         return Err(missing("picture in the folder"));
     }
-    let record = |path| Record { path, pid: -1, camera: 0, hidden: None, usable: true, stamp: 0 };
-    let splits = Splits::from([(Split::Pool, paths.into_iter().map(record).collect())]);
     let notes = match others {
         0 => Vec::new(),
         others => vec![format!("ignored {others} files that are no pictures")],
     };
-    let name = root.file_name().unwrap_or(root.as_os_str()).to_string_lossy().into_owned();
-    Ok(Found { name, root, synthetic: false, splits, notes })
+    Ok(Found::in_folder(&name, root, pool(paths), notes))
+}
+
+/// Pictures that nobody has named.
+pub(crate) fn pool(paths: Vec<String>) -> Splits {
+    Splits::from([(Split::Pool, paths.into_iter().map(|path| Record::new(path, -1, 0)).collect())])
+}
+
+/// The database's file, if that is what lies at the path.
+pub(crate) fn database(root: &Path) -> Option<PathBuf> {
+    if root.is_file() {
+        return root.extension().is_some_and(|suffix| suffix == "mdb" || suffix == "lmdb").then(|| root.to_path_buf());
+    }
+    DATABASES.map(|name| root.join(name)).into_iter().find(|file| file.is_file())
+}
+
+/// Opens a database.
+pub(crate) fn open(file: &Path) -> Result<Lmdb> {
+    let unreadable = |source| DataError::Io { action: "opening an LMDB database", source, path: file.to_path_buf() };
+    Lmdb::open(file).map_err(unreadable)
+}
+
+/// Every key of a database, in their order; those that begin with `__` are other programs' notes.
+pub(crate) fn keys(database: &Lmdb) -> Result<Vec<String>> {
+    let (mut names, mut unreadable) = (Vec::new(), None);
+    let each = |key: &[u8]| match std::str::from_utf8(key) {
+        Ok(key) if key.starts_with("__") => {}
+        Ok(key) => names.push(key.to_owned()),
+        Err(_) => unreadable = Some(String::from_utf8_lossy(key).into_owned()),
+    };
+    database.keys(each).map_err(|source| DataError::Io {
+        action: "reading the keys of an LMDB database",
+        source,
+        path: database.path().to_path_buf(),
+    })?;
+    match unreadable {
+        None => Ok(names),
+        Some(key) => Err(DataError::Invalid {
+            problem: format!("a key is not UTF-8 ({key})"),
+            remedy: "use a database whose keys are texts, such as LUPerson's".to_owned(),
+            path: database.path().to_path_buf(),
+        }),
+    }
+}
+
+/// Values of a database, which nobody has named.
+pub(crate) fn of_database(name: &str, database: Lmdb, keys: Vec<String>) -> Result<Found> {
+    let path = database.path().to_path_buf();
+    if keys.is_empty() {
+        return Err(DataError::Missing { what: "picture in the database".to_owned(), remedy: LAYOUT.to_owned(), path });
+    }
+    let found = Found::in_folder(name, path, pool(keys), Vec::new());
+    Ok(Found { source: Source::Lmdb(Arc::new(database)), ..found })
 }
 
 /// Every picture below a folder, in order of its path, and how many other files there are.

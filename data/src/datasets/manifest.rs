@@ -71,15 +71,14 @@ pub(crate) fn find(spec: &ManifestSpec, base: &Path) -> Result<Found> {
         };
         // 0 means something else elsewhere.
         let pid = if split == Split::Pool { -1 } else { people[&pid] as i64 + 1 };
-        let record = Record { path, pid, camera, hidden: None, usable: true, stamp: 0 };
-        splits.entry(split).or_default().push(record);
+        splits.entry(split).or_default().push(Record::new(path, pid, camera));
     }
     for records in splits.values_mut() {
         records.sort_by(|a, b| a.path.cmp(&b.path));
     }
     notes
         .extend((!people.is_empty()).then(|| format!("{} people, numbered in the order of their names", people.len())));
-    Ok(Found { name, root, synthetic: false, splits, notes })
+    Ok(Found { lists: vec![file], ..Found::in_folder(&name, root, splits, notes) })
 }
 
 fn invalid(file: &Path, problem: &str) -> DataError {

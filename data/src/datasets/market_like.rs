@@ -4,20 +4,23 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::dataset::Split;
+use crate::dataset::{Record, Split};
 use crate::datasets::folder::{Naming, Scan};
 use crate::datasets::{Found, Splits};
-use crate::spec::Counts;
+use crate::spec::{Counts, Market1501Spec};
 use crate::{DataError, Result};
 
 /// Sub-folders of the layout.
 pub(crate) const FOLDERS: [(&str, Split); 3] =
     [("bounding_box_train", Split::Train), ("bounding_box_test", Split::Gallery), ("query", Split::Query)];
 
+/// Sub-folder of Market-1501's distractors, as torchreid has it.
+const DISTRACTORS: &str = "images";
+
 /// A published set in this layout.
 pub(crate) struct Layout {
     /// Name in tables.
-    name: &'static str,
+    pub(crate) name: &'static str,
     /// Name in messages.
     title: &'static str,
     /// Folders that archives and other programs put the three into; the first that is there is taken.
@@ -109,6 +112,35 @@ pub(crate) const CUHK03_DETECTED: Layout = Layout {
     ..CUHK03_LABELED
 };
 
+/// Market-1501, with its distractors if they are asked for.
+pub(crate) fn find_market(spec: &Market1501Spec, base: &Path) -> Result<Found> {
+    let mut found = find(&MARKET1501, &spec.root, spec.counts, base)?;
+    if !spec.distractors {
+        return Ok(found);
+    }
+    let folder = found.root.join(DISTRACTORS);
+    if !folder.is_dir() {
+        return Err(DataError::Missing {
+            what: format!("sub-folder {DISTRACTORS} with the distractors"),
+            remedy: "unpack distractors_500k.zip, which Market-1501's authors publish apart, or set `distractors: \
+                     false`"
+                .to_owned(),
+            path: folder,
+        });
+    }
+    let mut scan = Scan::new(&found.root);
+    scan.add(DISTRACTORS, Split::Gallery, Naming::Labelled)?;
+    let (mut more, notes) = scan.finish(&[Split::Gallery])?;
+    let more = more.remove(&Split::Gallery).unwrap_or_default();
+    found.notes.push(format!("{} distractors from {DISTRACTORS}", more.len()));
+    found.notes.extend(notes);
+    let gallery = found.splits.entry(Split::Gallery).or_default();
+    gallery.extend(more.into_iter().map(|record| Record { pid: 0, ..record }));
+    gallery.sort_by(|a, b| a.path.cmp(&b.path));
+    found.name.push_str("_500k");
+    Ok(found)
+}
+
 /// Finds the three splits below `root`.
 pub(crate) fn find(layout: &Layout, root: &str, counts: Counts, base: &Path) -> Result<Found> {
     let given = base.join(root);
@@ -117,26 +149,36 @@ pub(crate) fn find(layout: &Layout, root: &str, counts: Counts, base: &Path) -> 
     for (folder, split) in FOLDERS {
         scan.add(folder, split, Naming::Labelled)?;
     }
-    let (splits, mut notes) = scan.finish(&FOLDERS.map(|(_, split)| split))?;
-
-    let differences = differences(&splits, &layout.published, layout.cameras);
-    let is_named = [&given, &root].iter().any(|path| {
-        path.file_name().is_some_and(|name| name == layout.name || layout.inner.iter().any(|inner| name == *inner))
-    });
-    let must_hold = counts == Counts::Published || counts == Counts::Auto && (!layout.is_common || is_named);
-    notes.extend(judge(layout.title, &differences, must_hold, &root)?);
-    let name = if differences.is_empty() || !layout.is_common {
-        layout.name.to_owned()
-    } else {
-        let own = given.file_name().unwrap_or(given.as_os_str());
-        own.to_string_lossy().into_owned()
-    };
-    Ok(Found { name, root, synthetic: false, splits, notes })
+    let (splits, notes) = scan.finish(&FOLDERS.map(|(_, split)| split))?;
+    layout.found(splits, notes, counts, (given, root))
 }
 
 impl Layout {
+    /// Holds the splits below `root` to the published counts.
+    pub(crate) fn found(
+        &self,
+        splits: Splits,
+        mut notes: Vec<String>,
+        counts: Counts,
+        (given, root): (PathBuf, PathBuf),
+    ) -> Result<Found> {
+        let differences = differences(&splits, &self.published, self.cameras);
+        let is_named = [&given, &root].iter().any(|path| {
+            path.file_name().is_some_and(|name| name == self.name || self.inner.iter().any(|inner| name == *inner))
+        });
+        let must_hold = counts == Counts::Published || counts == Counts::Auto && (!self.is_common || is_named);
+        notes.extend(judge(self.title, &differences, must_hold, &root)?);
+        let name = if differences.is_empty() || !self.is_common {
+            self.name.to_owned()
+        } else {
+            let own = given.file_name().unwrap_or(given.as_os_str());
+            own.to_string_lossy().into_owned()
+        };
+        Ok(Found::in_folder(&name, root, splits, notes))
+    }
+
     /// The folder that holds the three sub-folders: the given one or one of the inner ones.
-    fn locate(&self, given: &Path) -> Result<PathBuf> {
+    pub(crate) fn locate(&self, given: &Path) -> Result<PathBuf> {
         let missing = |what: &str, path: &Path| DataError::Missing {
             what: what.to_owned(),
             remedy: format!(

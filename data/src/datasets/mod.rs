@@ -2,25 +2,41 @@
 
 mod bodies;
 mod check;
+mod cuhk03;
 mod detect;
 mod folder;
 mod holdout;
 mod images;
+mod index;
 pub(crate) mod inspect;
+mod join;
 mod listed;
+mod luperson;
 mod manifest;
 mod market_like;
+mod mat5;
 mod msmt17;
+mod occluded_duke;
+mod rand_person;
 mod synthetic;
+mod unreal_person;
 
 pub use detect::detect;
+pub use join::join;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::dataset::{Dataset, Record, Split};
-use crate::spec::{Cuhk03Boxes, DataSpec, OnCorrupt, ValidationSpec};
+use crate::source::Source;
+use crate::spec::{DataSpec, OccludedDukeLists, OnCorrupt, ValidationSpec};
 use crate::{DataError, Result};
+
+/// Pictures from which on a set is opened by what is remembered of it alone, without asking after each file: more
+/// than the labelled sets have.
+pub const LARGE: usize = 1 << 17;
 
 /// How a data set is opened.
 pub struct OpenSettings<'a> {
@@ -34,6 +50,8 @@ pub struct OpenSettings<'a> {
     pub on_corrupt: OnCorrupt,
     /// Which training identities to hold out for validation.
     pub validation: ValidationSpec,
+    /// Pictures from which on a set is large: [`LARGE`].
+    pub large: usize,
     /// Called from any thread with what is going on, how much is done, and of how much.
     pub progress: &'a (dyn Fn(&str, usize, usize) + Sync),
 }
@@ -44,10 +62,28 @@ type Splits = BTreeMap<Split, Vec<Record>>;
 /// What a layout finds on disk, before any file is read.
 struct Found {
     name: String,
+    /// What was opened, for messages.
     root: PathBuf,
+    source: Source,
     synthetic: bool,
     splits: Splits,
     notes: Vec<String>,
+    /// Files that say which pictures there are.
+    lists: Vec<PathBuf>,
+}
+
+impl Found {
+    /// Pictures below a folder.
+    fn in_folder(name: &str, root: PathBuf, splits: Splits, notes: Vec<String>) -> Self {
+        let (name, source) = (name.to_owned(), Source::Folder(root.clone()));
+        Self { name, root, source, synthetic: false, splits, notes, lists: Vec::new() }
+    }
+}
+
+/// What was found, and what reading it has shown.
+struct Opened {
+    found: Found,
+    inspection: inspect::Inspection,
 }
 
 /// Opens a data set: finds its files, decodes each of them once ever, holds out validation
@@ -57,28 +93,12 @@ struct Found {
 /// Everything that is wrong with the data, as far as it can be known before training: missing
 /// folders, names that do not parse, corrupt pictures, no query with a match.
 pub fn open(spec: &DataSpec, settings: &OpenSettings) -> Result<Dataset> {
-    let market = |layout, root: &str, counts| market_like::find(layout, root, counts, &settings.base);
-    let found = match spec {
-        DataSpec::Synthetic(spec) => synthetic::find(spec, settings)?,
-        DataSpec::Market1501(spec) => market(&market_like::MARKET1501, &spec.root, spec.counts)?,
-        DataSpec::DukeMtmc(spec) => market(&market_like::DUKE_MTMC, &spec.root, spec.counts)?,
-        DataSpec::OccludedDuke(spec) => market(&market_like::OCCLUDED_DUKE, &spec.root, spec.counts)?,
-        DataSpec::PersonX(spec) => market(&market_like::PERSON_X, &spec.root, spec.counts)?,
-        DataSpec::Cuhk03(spec) => {
-            let layout = match spec.boxes {
-                Cuhk03Boxes::Labeled => &market_like::CUHK03_LABELED,
-                Cuhk03Boxes::Detected => &market_like::CUHK03_DETECTED,
-            };
-            market(layout, &spec.root, spec.counts)?
-        }
-        DataSpec::Msmt17(spec) => msmt17::find(spec, &settings.base)?,
-        DataSpec::OccludedReid(spec) => bodies::find(&bodies::OCCLUDED, spec, &settings.base)?,
-        DataSpec::PartialReid(spec) => bodies::find(&bodies::PARTIAL, spec, &settings.base)?,
-        DataSpec::Manifest(spec) => manifest::find(spec, &settings.base)?,
-        DataSpec::Images(spec) => images::find(spec, &settings.base)?,
+    let index = index::Index::new(spec, settings);
+    let Opened { found, inspection } = match index.recall() {
+        Some(opened) => opened,
+        None => look(spec, settings, &index)?,
     };
-    let Found { name, root, synthetic, mut splits, mut notes } = found;
-    let inspection = inspect::inspect(&root, &splits, settings)?;
+    let Found { name, root, source, synthetic, mut splits, mut notes, .. } = found;
     notes.extend(inspection.note);
     for (record, stamp) in splits.values_mut().flatten().zip(inspection.stamps) {
         record.stamp = stamp;
@@ -99,8 +119,59 @@ pub fn open(spec: &DataSpec, settings: &OpenSettings) -> Result<Dataset> {
     })?;
     notes.extend(holdout::hold_out(&mut splits, settings.validation, &root)?);
     notes.extend(check::check(&splits, settings.validation, &root)?);
-    let counts = splits.iter().map(check::counts).collect();
-    Ok(Dataset { name, root, splits, fingerprint: inspection.fingerprint, size, synthetic, counts, notes })
+    let counts = splits.iter().map(|(split, records)| check::counts(*split, records)).collect();
+    Ok(Dataset {
+        name,
+        root,
+        sources: Arc::new([source]),
+        splits: splits.into_iter().map(|(split, records)| (split, Arc::new(records))).collect(),
+        fingerprint: inspection.fingerprint,
+        size,
+        synthetic,
+        counts,
+        notes,
+        memories: Arc::new([index.path().to_path_buf()]),
+    })
+}
+
+/// Looks for the set's files and at each of them.
+fn look(spec: &DataSpec, settings: &OpenSettings, index: &index::Index) -> Result<Opened> {
+    let started = SystemTime::now();
+    let found = find(spec, settings)?;
+    let memory = settings.cache.join("fingerprints").join(format!("{}.json", index::place(spec, &settings.base)));
+    let inspection = inspect::inspect(&found.source, &found.splits, &memory, settings)?;
+    let mut opened = Opened { found, inspection };
+    if opened.inspection.stamps.len() >= settings.large
+        && let Err(error) = index.remember(&opened, started)
+    {
+        opened.found.notes.push(format!("the set cannot be remembered ({error}: {})", index.path().display()));
+    }
+    Ok(opened)
+}
+
+/// Finds a set's pictures.
+fn find(spec: &DataSpec, settings: &OpenSettings) -> Result<Found> {
+    let base: &Path = &settings.base;
+    let market = |layout, root: &str, counts| market_like::find(layout, root, counts, base);
+    match spec {
+        DataSpec::Synthetic(spec) => synthetic::find(spec, settings),
+        DataSpec::Market1501(spec) => market_like::find_market(spec, base),
+        DataSpec::DukeMtmc(spec) => market(&market_like::DUKE_MTMC, &spec.root, spec.counts),
+        DataSpec::OccludedDuke(spec) => match &spec.lists {
+            OccludedDukeLists::Folders => market(&market_like::OCCLUDED_DUKE, &spec.root, spec.counts),
+            OccludedDukeLists::Lists(lists) => occluded_duke::find(&spec.root, lists, spec.counts, base),
+        },
+        DataSpec::PersonX(spec) => market(&market_like::PERSON_X, &spec.root, spec.counts),
+        DataSpec::Cuhk03(spec) => cuhk03::find(spec, settings),
+        DataSpec::Msmt17(spec) => msmt17::find(spec, base),
+        DataSpec::OccludedReid(spec) => bodies::find(&bodies::OCCLUDED, spec, base),
+        DataSpec::PartialReid(spec) => bodies::find(&bodies::PARTIAL, spec, base),
+        DataSpec::RandPerson(spec) => rand_person::find(spec, base),
+        DataSpec::UnrealPerson(spec) => unreal_person::find(spec, base),
+        DataSpec::Luperson(spec) => luperson::find(spec, base),
+        DataSpec::Manifest(spec) => manifest::find(spec, base),
+        DataSpec::Images(spec) => images::find(spec, base),
+    }
 }
 
 /// Corrupt pictures that an error message names.

@@ -74,7 +74,8 @@ pub(crate) fn find(spec: &Msmt17Spec, base: &Path) -> Result<Found> {
     for records in splits.values_mut() {
         records.sort_by(|a, b| a.path.cmp(&b.path));
     }
-    Ok(Found { name: "msmt17".to_owned(), root, synthetic: false, splits, notes })
+    let lists = LISTS.map(|(list, ..)| root.join(list)).to_vec();
+    Ok(Found { lists, ..Found::in_folder("msmt17", root, splits, notes) })
 }
 
 /// A list: lines of a path, a space and an identity.
@@ -92,8 +93,7 @@ fn read(list: &Path, folder: &str) -> Result<Vec<Record>> {
             let (path, pid) = line.trim_end().rsplit_once(' ').ok_or_else(invalid)?;
             let pid = pid.parse().ok().filter(|&pid: &i64| pid >= 0).ok_or_else(invalid)?;
             let camera = camera(path).filter(|_| inside(path).is_some()).ok_or_else(invalid)?;
-            let path = format!("{folder}/{path}");
-            Ok(Record { path, pid, camera, hidden: None, usable: true, stamp: 0 })
+            Ok(Record::new(format!("{folder}/{path}"), pid, camera))
         })
         .collect()
 }

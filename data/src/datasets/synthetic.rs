@@ -41,7 +41,7 @@ pub(crate) fn find(spec: &SyntheticSpec, settings: &OpenSettings) -> Result<Foun
         SyntheticDomain::First => "first",
         SyntheticDomain::Second => "second",
     };
-    Ok(Found { name: format!("synthetic-{domain}"), root, synthetic: true, splits, notes })
+    Ok(Found { synthetic: true, ..Found::in_folder(&format!("synthetic-{domain}"), root, splits, notes) })
 }
 
 fn read_hidden(path: &Path) -> Result<BTreeMap<String, f32>> {

@@ -1,9 +1,11 @@
 //! Orders of an epoch: pure functions of the records, a seed and an epoch. Pictures that cannot be
 //! decoded are never drawn, and leave every other picture's index as it is.
 
+mod gallery;
 mod labels;
 mod pk;
 
+pub use gallery::multi_gallery;
 pub use labels::Labels;
 pub use pk::{PkSettings, pk, pk_labels};
 

@@ -1,6 +1,7 @@
 //! Enough identities to train on and to choose on.
 
-use reid_data::spec::DataSpec;
+use reid_data::spec::{DataSpec, Use};
+use reid_objectives::spec::ProtocolSpec;
 
 use super::{Finding, SUPERVISED, supervised};
 use crate::spec::RunSpec;
@@ -15,10 +16,9 @@ pub(super) fn has_validation(run: &RunSpec) -> bool {
 }
 
 pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
-    if let DataSpec::Images(_) = run.data {
-        let message = "`images` have no names, so that no one can be found again among them";
-        let finding = Finding::error("spec::unlabelled-data", message).at("data.images", "for pre-training only");
-        return vec![finding.help("write it below `pretrain`: `pretrain: {data: {other: {images: {root: ..}}}}`")];
+    let findings = uses(run);
+    if !findings.is_empty() {
+        return findings;
     }
     let (Some(spec), DataSpec::Synthetic(data)) = (supervised(run), &run.data) else { return Vec::new() };
     let (wanted, all) = (spec.identities_per_batch, data.train_identities);
@@ -36,4 +36,52 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
         finding = finding.at(labels, format!("labels of {there}"));
     }
     vec![finding.help(format!("use at most {there} identities per batch, or render or label more"))]
+}
+
+/// Whether every data set is good for what it is to be used for.
+fn uses(run: &RunSpec) -> Vec<Finding> {
+    let key = run.data.key();
+    let place = format!("data.{key}");
+    let trains = match &run.protocol {
+        ProtocolSpec::Supervised(_) => true,
+        ProtocolSpec::Frozen(frozen) => frozen.linear_probe().is_some(),
+    };
+    let mut findings = Vec::new();
+    match run.data.good_for() {
+        Use::Both => {}
+        Use::Testing if !trains || !run.train_with.is_empty() => {}
+        Use::Pretraining => {
+            let message = format!("`{key}` has no names, so that no one can be found again among them");
+            let finding = Finding::error("spec::unlabelled-data", message).at(place, "for pre-training only");
+            let help = format!("write it below `pretrain`: `pretrain: {{data: {{other: {{{key}: {{root: ..}}}}}}}}`");
+            findings.push(finding.help(help));
+        }
+        Use::Training => {
+            let message = format!("`{key}` has nothing to test on");
+            let finding = Finding::error("spec::nothing-to-test", message).at(place, "for training only");
+            findings.push(
+                finding.help(
+                    "take a set with queries as `data`, and name this one in `train_with` or below `pretrain.data`",
+                ),
+            );
+        }
+        Use::Testing => {
+            let message = format!("`{key}` has nothing to train on");
+            let finding = Finding::error("spec::nothing-to-train", message).at(place, "for testing only");
+            findings.push(finding.help(
+                "name a set to train on, such as `train_with: [{market1501: {root: ..}}]`, or take the protocol `frozen`",
+            ));
+        }
+    }
+    for (at, other) in run.train_with.iter().enumerate() {
+        let key = other.key();
+        let (code, problem) = match other.good_for() {
+            Use::Both | Use::Training => continue,
+            Use::Testing => ("spec::nothing-to-train", "has nothing to train on"),
+            Use::Pretraining => ("spec::unlabelled-data", "has no names to train with"),
+        };
+        let place = format!("train_with.{at}.{key}");
+        findings.push(Finding::error(code, format!("`{key}` {problem}")).at(place, "to be trained on"));
+    }
+    findings
 }

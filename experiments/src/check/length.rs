@@ -17,8 +17,9 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
 /// Pictures that pre-training draws from, where the spec alone tells.
 pub(crate) fn pool(run: &RunSpec) -> Option<usize> {
     let data = match &run.pretrain.data {
-        PretrainData::Same => &run.data,
+        PretrainData::Same if run.train_with.is_empty() => &run.data,
         PretrainData::Other(other) => other,
+        PretrainData::Same | PretrainData::Joined(_) => return None,
     };
     match data {
         DataSpec::Synthetic(SyntheticSpec { train_identities, images_per_identity, pool_factor, .. }) => {

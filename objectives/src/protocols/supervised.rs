@@ -11,7 +11,7 @@ use reid_backbones::{Compute, Encoder, Input, ParamStore, Vit, ops};
 use reid_data::dataset::Split;
 use reid_data::plan::EpochPlan;
 use reid_data::sampler::{self, Labels, PkSettings};
-use reid_data::spec::{PhotometricSpec, Size};
+use reid_data::spec::{PhotometricSpec, SamplerSpec, Size};
 use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec};
 
 use super::evaluation;
@@ -101,9 +101,17 @@ impl Task for Supervised {
     }
 
     fn begin_epoch(&mut self, epoch: usize, seed: u64, services: &dyn Services) -> Result<EpochPlan> {
-        let labels = Labels::of(services.records(Split::Train), self.spec.labels).of_records;
+        let records = services.records(Split::Train);
+        let labels = Labels::of(records, self.spec.labels).of_records;
         let settings = PkSettings { identities: self.spec.identities_per_batch, images: self.images_per_identity() };
-        Ok(sampler::pk_labels(&labels, settings, seed, epoch as u32)?)
+        let (batch, epoch) = (self.spec.train.batch, epoch as u32);
+        Ok(match self.spec.sampler {
+            SamplerSpec::Pk => sampler::pk_labels(&labels, settings, seed, epoch)?,
+            SamplerSpec::MultiGallery(spec) => {
+                sampler::multi_gallery(records, &labels, settings, spec.singleton, (seed, epoch))?
+            }
+            SamplerSpec::Shuffle => sampler::shuffle_labels(&labels, batch, seed, epoch),
+        })
     }
 
     fn step(&self, batch: &ViewBatch, clock: Clock) -> Result<StepOutput> {

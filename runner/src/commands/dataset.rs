@@ -5,10 +5,11 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use reid_data::dataset::{Dataset, Record, Split};
-use reid_data::datasets::{OpenSettings, detect, open};
+use reid_data::datasets::{LARGE, OpenSettings, detect, join, open};
 use reid_data::sheet::contact_sheet;
 use reid_data::spec::{OnCorrupt, Size, ValidationSpec};
 use reid_data::verify::Severity;
+use reid_experiments::spec::RunSpec;
 
 use super::{Setup, print};
 use crate::cli::{Common, DataArgs, SheetArgs};
@@ -52,7 +53,7 @@ pub(super) fn verify(args: &DataArgs) -> Result<(), RunError> {
     let (setup, dataset) = opened(args, OnCorrupt::Skip)?;
     let report = |what: &str, done: usize, total: usize| setup.progress.bar_data(what, done as u64, total as u64);
     let findings = reid_data::verify::verify(&dataset, setup.settings.threads, &report)?;
-    let pictures: usize = dataset.splits.values().map(Vec::len).sum();
+    let pictures: usize = dataset.splits.values().map(|records| records.len()).sum();
     let mut text = format!("{}: {pictures} pictures read\n", dataset.name);
     for finding in &findings {
         let severity = match finding.severity {
@@ -104,14 +105,15 @@ pub(super) fn sheet(args: &SheetArgs) -> Result<(), RunError> {
 fn opened(args: &DataArgs, on_corrupt: OnCorrupt) -> Result<(Setup, Dataset), RunError> {
     let setup = Setup::new(&Common { out: None, machine: args.machine.clone() })?;
     let is_spec = args.data.extension().is_some_and(|suffix| suffix == "yaml" || suffix == "yml");
-    let (spec, validation) = if is_spec {
+    let (specs, validation) = if is_spec {
         let experiment = setup.load(&args.data, &args.overrides, args.machine.color)?;
-        let run = experiment.runs.first().map(|run| (run.spec.data.clone(), run.spec.validation));
+        let specs = |run: &RunSpec| [std::slice::from_ref(&run.data), &run.train_with].concat();
+        let run = experiment.runs.first().map(|run| (specs(&run.spec), run.spec.validation));
         run.ok_or_else(|| RunError::NothingSelected("the spec has no runs".to_owned()))?
     } else if let Some(first) = args.overrides.first() {
         return Err(RunError::Usage(format!("{first} overrides a spec, and {} is none", args.data.display())));
     } else {
-        (detect(&args.data), ValidationSpec::default())
+        (vec![detect(&args.data)], ValidationSpec::default())
     };
     let dataset = {
         let report = |what: &str, done: usize, total: usize| setup.progress.bar_data(what, done as u64, total as u64);
@@ -120,10 +122,14 @@ fn opened(args: &DataArgs, on_corrupt: OnCorrupt) -> Result<(Setup, Dataset), Ru
             cache: setup.settings.cache.clone(),
             threads: setup.settings.threads,
             on_corrupt,
-            validation,
+            validation: ValidationSpec::default(),
+            large: LARGE,
             progress: &report,
         };
-        open(&spec, &settings)?
+        let first = OpenSettings { validation, base: settings.base.clone(), cache: settings.cache.clone(), ..settings };
+        let sets = specs.iter().enumerate().map(|(at, spec)| open(spec, if at == 0 { &first } else { &settings }));
+        let sets = sets.collect::<Result<Vec<Dataset>, _>>()?;
+        join(&sets.iter().collect::<Vec<_>>())
     };
     Ok((setup, dataset))
 }

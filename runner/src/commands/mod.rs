@@ -100,7 +100,7 @@ impl Setup {
     /// The experiment's data sets, none opened yet; relative roots start at the spec's folder.
     fn datasets(&self, experiment: &Experiment) -> Datasets {
         let base = experiment.path.parent().map(Path::to_owned).unwrap_or_default();
-        Datasets::new(&base, &self.settings.cache, self.settings.threads, &self.progress)
+        Datasets::new(&base, &self.settings, &self.progress)
     }
 }
 

@@ -36,6 +36,9 @@ pub(super) struct Position {
     pub(super) tokens: u64,
     /// Seconds of work so far, over all attempts.
     pub(super) seconds: f64,
+    /// Seconds of them in which a step waited for its pictures.
+    #[serde(default)]
+    pub(super) waited: f64,
     /// Device class that computed it.
     pub(super) device: String,
     /// Instruction set that computed it.

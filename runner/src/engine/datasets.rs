@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use reid_data::dataset::{Dataset, Split};
-use reid_data::datasets::{OpenSettings, open};
+use reid_data::datasets::{LARGE, OpenSettings, join, open};
+use reid_data::pack::Pack;
 use reid_data::pictures::Pictures;
 use reid_data::spec::{DataSpec, OnCorrupt, Size, ValidationSpec};
+use reid_experiments::settings::Settings;
 use serde_json::{Value, json};
 
 use crate::exit::RunError;
@@ -25,14 +27,35 @@ pub struct OpenData {
     is_new: bool,
     validation: ValidationSpec,
     pictures: Mutex<BTreeMap<Split, Arc<Pictures>>>,
+    packing: Option<Packing>,
+}
+
+/// How decoded pictures are kept on disk.
+#[derive(Clone)]
+struct Packing {
+    cache: PathBuf,
+    threads: usize,
+    progress: Progress,
 }
 
 impl OpenData {
-    /// Pictures of a split, decoded at most once while they fit the cache.
-    pub fn pictures(&self, split: Split) -> Arc<Pictures> {
+    /// Pictures of a split, decoded at most once while they fit the cache in memory or, if there is one, on disk.
+    ///
+    /// # Errors
+    /// If they cannot be packed.
+    pub fn pictures(&self, split: Split) -> reid_data::Result<Arc<Pictures>> {
         let mut pictures = self.pictures.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Arc::new(Pictures::new(&self.dataset, split, PICTURE_CACHE_BYTES));
-        Arc::clone(pictures.entry(split).or_insert_with(fresh))
+        if let Some(pictures) = pictures.get(&split) {
+            return Ok(Arc::clone(pictures));
+        }
+        let mut fresh = Pictures::new(&self.dataset, split, PICTURE_CACHE_BYTES);
+        if let Some(Packing { cache, threads, progress }) = &self.packing {
+            let report = |what: &str, done: usize, total: usize| progress.bar_data(what, done as u64, total as u64);
+            fresh = fresh.with_pack(Pack::open(&self.dataset, split, cache, *threads, &report)?);
+        }
+        let fresh = Arc::new(fresh);
+        pictures.insert(split, Arc::clone(&fresh));
+        Ok(fresh)
     }
 
     /// Bytes of decoded pictures that are kept in memory.
@@ -82,15 +105,21 @@ pub struct Datasets {
     base: PathBuf,
     cache: PathBuf,
     threads: usize,
+    pack: bool,
     progress: Progress,
     opened: BTreeMap<String, Arc<OpenData>>,
 }
 
 impl Datasets {
-    /// None opened yet. Relative roots start at `base`; `cache` takes rendered data.
-    pub fn new(base: &Path, cache: &Path, threads: usize, progress: &Progress) -> Self {
-        let (base, cache, progress) = (base.to_owned(), cache.to_owned(), progress.clone());
-        Self { base, cache, threads, progress, opened: BTreeMap::new() }
+    /// None opened yet. Relative roots start at `base`; the settings' cache takes rendered data.
+    pub fn new(base: &Path, settings: &Settings, progress: &Progress) -> Self {
+        let (base, cache, progress) = (base.to_owned(), settings.cache.clone(), progress.clone());
+        Self { base, cache, threads: settings.threads, pack: settings.pack, progress, opened: BTreeMap::new() }
+    }
+
+    fn packing(&self) -> Option<Packing> {
+        let Self { cache, threads, progress, .. } = self;
+        self.pack.then(|| Packing { cache: cache.clone(), threads: *threads, progress: progress.clone() })
     }
 
     /// Opens a data set, or hands out the one that was opened before.
@@ -120,11 +149,49 @@ impl Datasets {
             threads: self.threads,
             on_corrupt,
             validation,
+            large: LARGE,
             progress: &report,
         };
         let dataset = open(spec, &settings)?;
         let is_new = is_new.into_inner();
-        let data = Arc::new(OpenData { dataset, is_new, validation, pictures: Mutex::default() });
+        let data =
+            Arc::new(OpenData { dataset, is_new, validation, pictures: Mutex::default(), packing: self.packing() });
+        self.opened.insert(name, Arc::clone(&data));
+        Ok(data)
+    }
+
+    /// Opens a data set with others to train on beside it, of which nothing is held out.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`], of any of them.
+    pub fn open_joined(
+        &mut self,
+        first: &DataSpec,
+        others: &[DataSpec],
+        validation: ValidationSpec,
+        on_corrupt: OnCorrupt,
+    ) -> Result<Arc<OpenData>, RunError> {
+        if others.is_empty() {
+            return self.open(first, validation, on_corrupt);
+        }
+        let name = serde_json::to_string(&(first, others, validation, on_corrupt))
+            .map_err(|e| RunError::Unexpected(e.to_string()))?;
+        if let Some(data) = self.opened.get(&name) {
+            return Ok(Arc::clone(data));
+        }
+        let mut sets = vec![self.open(first, validation, on_corrupt)?];
+        for other in others {
+            sets.push(self.open(other, ValidationSpec::default(), on_corrupt)?);
+        }
+        let is_new = sets.iter().any(|set| set.is_new);
+        let sets: Vec<&Dataset> = sets.iter().map(|set| &set.dataset).collect();
+        let data = Arc::new(OpenData {
+            dataset: join(&sets),
+            is_new,
+            validation,
+            pictures: Mutex::default(),
+            packing: self.packing(),
+        });
         self.opened.insert(name, Arc::clone(&data));
         Ok(data)
     }

@@ -173,7 +173,7 @@ impl Planner {
         datasets: &mut Datasets,
     ) -> Result<RunPlan, RunError> {
         let spec = &run.spec;
-        let data = datasets.open(&spec.data, spec.validation, spec.on_corrupt)?;
+        let data = datasets.open_joined(&spec.data, &spec.train_with, spec.validation, spec.on_corrupt)?;
         let mut stages = Vec::new();
         let seeds = run.seeds;
 
@@ -192,6 +192,12 @@ impl Planner {
                 PretrainData::Same => Arc::clone(&data),
                 // Nothing is held out of data that are only pre-trained on.
                 PretrainData::Other(other) => datasets.open(other, ValidationSpec::default(), spec.on_corrupt)?,
+                PretrainData::Joined(sets) => {
+                    let (first, others) = sets.split_first().ok_or_else(|| {
+                        RunError::Unexpected("`pretrain.data.joined` is empty after its check".to_owned())
+                    })?;
+                    datasets.open_joined(first, others, ValidationSpec::default(), spec.on_corrupt)?
+                }
             };
             let (train, steps) = pretrain_length(spec)?;
             let mut science = json!({ "backbone": to_json(&spec.backbone)?, "objective": objective_science(spec, &self.imports)?,

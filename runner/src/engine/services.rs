@@ -42,7 +42,7 @@ impl DataServices {
         let plan = Arc::new(sampler::sequential(self.records(split), batch));
         let settings =
             LoaderSettings { seed: 0, epoch: 0, start: 0, tail: Tail::Keep, workers: self.workers, queue: 2 };
-        let loader = Loader::new(self.data.pictures(split), plan, Arc::new(views.clone()), settings)?;
+        let loader = Loader::new(self.data.pictures(split)?, plan, Arc::new(views.clone()), settings)?;
         let mut features = Features { values: Vec::new(), width: 0, records: Vec::new() };
         for batch in loader.into_iter().take(batches) {
             if self.interrupt.requested() {

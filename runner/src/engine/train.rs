@@ -211,7 +211,9 @@ impl Training<'_> {
         position.seconds = saver.seconds();
         let rate = position.images as f64 / position.seconds.max(f64::EPSILON);
         let took = crate::progress::short_duration(Duration::from_secs_f64(position.seconds));
-        shown.finish(&format!("{} steps in {took}, {rate:.0} images/s", position.updates));
+        let waited = 100.0 * position.waited / position.seconds.max(f64::EPSILON);
+        let text = format!("{} steps in {took}, {rate:.0} images/s, {waited:.1} % waiting for data", position.updates);
+        shown.finish(&text);
         Ok(Report { position })
     }
 
@@ -355,7 +357,7 @@ impl Training<'_> {
             workers: self.machine.workers,
             queue: QUEUE,
         };
-        let pictures = self.data.pictures(self.split);
+        let pictures = self.data.pictures(self.split).map_err(TaskError::from)?;
         let loader = Loader::new(pictures, Arc::new(plan.clone()), Arc::new(task.views()), settings);
         Ok(loader.map_err(TaskError::from)?)
     }
@@ -379,8 +381,10 @@ impl Training<'_> {
         let mut outputs = Vec::with_capacity(self.spec.accumulate);
         let mut sum: Option<Gradients> = None;
         for _ in 0..self.spec.accumulate {
+            let asked = Instant::now();
             let batch = batches.next().ok_or_else(|| RunError::Unexpected("the loader ended early".to_owned()))?;
             let batch = batch.map_err(TaskError::from)?;
+            position.waited += asked.elapsed().as_secs_f64();
             let output = task.step(&batch, clock)?;
             let loss = scalar(&output.loss)?;
             if !loss.is_finite() {

@@ -10,6 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use reid_experiments::load;
+use reid_experiments::settings::Settings;
 use reid_runner::engine::{Datasets, Plan};
 use reid_runner::progress::{Options, Progress};
 
@@ -135,7 +136,8 @@ fn the_keys_of_stages_never_change_by_accident() {
     fs::write(root.join("keys.yaml"), SPEC).expect("written");
     write_set(root);
     let progress = Progress::to_writer(Box::new(std::io::sink()), Options::default());
-    let mut datasets = Datasets::new(root, &root.join("cache"), 1, &progress);
+    let mut datasets =
+        Datasets::new(root, &Settings { threads: 1, ..Settings::defaults(root.join("cache")) }, &progress);
 
     let mut text = String::new();
     let mut all: BTreeMap<&str, Vec<(&str, String)>> = BTreeMap::new();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jpeg_encoder::{ColorType, Encoder};
 use reid_data::Result;
 use reid_data::dataset::{Dataset, Split};
-use reid_data::datasets::{OpenSettings, open};
+use reid_data::datasets::{LARGE, OpenSettings, open};
 use reid_data::image::Image;
 use reid_data::rng::{Key, Rng, Stream};
 use reid_data::spec::{Counts, DataSpec, Market1501Spec, OnCorrupt, ValidationSpec};
@@ -57,12 +57,18 @@ impl Lab {
 
     /// Opens a set whose paths start from the folder.
     pub(crate) fn open(&self, spec: &DataSpec) -> Result<Dataset> {
+        self.open_large(spec, LARGE)
+    }
+
+    /// The same where a set of so many pictures is a large one.
+    pub(crate) fn open_large(&self, spec: &DataSpec, large: usize) -> Result<Dataset> {
         let settings = OpenSettings {
             base: self.path().to_path_buf(),
             cache: self.path().join("cache"),
             threads: 2,
             on_corrupt: OnCorrupt::Error,
             validation: ValidationSpec::default(),
+            large,
             progress: &|_, _, _| {},
         };
         open(spec, &settings)
@@ -70,7 +76,7 @@ impl Lab {
 
     /// The message of the error that opening gives.
     pub(crate) fn error(&self, spec: &DataSpec) -> String {
-        self.open(spec).expect_err("opening fails").to_string()
+        self.open(spec).map(|set| set.name).expect_err("opening fails").to_string()
     }
 }
 
@@ -150,13 +156,15 @@ impl Market {
         cache: &Path,
         progress: &(dyn Fn(&str, usize, usize) + Sync),
     ) -> Result<Dataset> {
-        let spec = DataSpec::Market1501(Market1501Spec { root: root.to_owned(), counts: self.counts });
+        let spec =
+            DataSpec::Market1501(Market1501Spec { root: root.to_owned(), counts: self.counts, distractors: false });
         let settings = OpenSettings {
             base: self.folder.path().to_path_buf(),
             cache: cache.to_path_buf(),
             threads: 2,
             on_corrupt: self.on_corrupt,
             validation: ValidationSpec { identities: self.holdout },
+            large: LARGE,
             progress,
         };
         open(&spec, &settings)
@@ -164,6 +172,6 @@ impl Market {
 
     /// The message of the error that opening gives.
     pub(crate) fn error(&self) -> String {
-        self.open().expect_err("opening fails").to_string()
+        self.open().map(|set| set.name).expect_err("opening fails").to_string()
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use reid_data::dataset::{Dataset, Split};
-use reid_data::datasets::{OpenSettings, open};
+use reid_data::datasets::{LARGE, OpenSettings, open};
 use reid_data::spec::{DataSpec, ImagesSpec, OnCorrupt, Size, ValidationSpec};
 use reid_data::{DataError, Result};
 
@@ -22,6 +22,7 @@ fn opened(folder: &Path) -> Result<Dataset> {
         threads: 2,
         on_corrupt: OnCorrupt::Error,
         validation: ValidationSpec::default(),
+        large: LARGE,
         progress: &|_, _, _| {},
     };
     open(&DataSpec::Images(ImagesSpec { root: "set".to_owned() }), &settings)
@@ -52,7 +53,7 @@ fn what_is_missing_is_named_with_where_it_is_to_be_had() {
     let folder = tempfile::tempdir().expect("a folder");
     let error = opened(folder.path()).expect_err("no folder");
     assert!(matches!(error, DataError::Missing { .. }));
-    assert!(error.to_string().contains("LUPerson comes from its authors"), "{error}");
+    assert!(error.to_string().contains("or a database"), "{error}");
     std::fs::create_dir(folder.path().join("set")).expect("a folder");
     let error = opened(folder.path()).expect_err("an empty folder").to_string();
     assert!(error.contains("picture in the folder"), "{error}");

@@ -1,7 +1,10 @@
 //! Published data sets in their own layouts.
 
 use reid_data::dataset::Split;
-use reid_data::spec::{CopySpec, Counts, Cuhk03Boxes, Cuhk03Spec, DataSpec, Msmt17Spec, Msmt17Val};
+use reid_data::spec::{
+    CopySpec, Counts, Cuhk03Boxes, Cuhk03Protocol, Cuhk03Spec, DataSpec, Market1501Spec, Msmt17Spec, Msmt17Val,
+    OccludedDukeLists, OccludedDukeSpec,
+};
 
 use super::fixture::{Lab, assert_note, people};
 
@@ -24,6 +27,9 @@ fn copy(root: &str, counts: Counts) -> CopySpec {
 #[test]
 fn copies_of_markets_layout_are_found_in_their_archives_folders() {
     type Choice = fn(CopySpec) -> DataSpec;
+    let occluded_duke = |CopySpec { root, counts }: CopySpec| {
+        DataSpec::OccludedDuke(OccludedDukeSpec { root, lists: OccludedDukeLists::Folders, counts })
+    };
     let sets: [(Choice, &str, &str, &str); 3] = [
         (
             DataSpec::DukeMtmc,
@@ -31,12 +37,7 @@ fn copies_of_markets_layout_are_found_in_their_archives_folders() {
             "duke_mtmc",
             "train has 4 pictures of 2 identities instead of 16522 of 702",
         ),
-        (
-            DataSpec::OccludedDuke,
-            "Occluded_Duke",
-            "occluded_duke",
-            "query has 4 pictures of 2 identities instead of 2210",
-        ),
+        (occluded_duke, "Occluded_Duke", "occluded_duke", "query has 4 pictures of 2 identities instead of 2210"),
         (DataSpec::PersonX, "PersonX", "person_x", "gallery has 4 pictures of 2 identities instead of 30816"),
     ];
     for (choice, inner, name, difference) in sets {
@@ -64,7 +65,13 @@ fn cuhk03_has_two_kinds_of_boxes() {
     write_market(&lab, "cuhk03-np/detected", ["1", "2"]);
     std::fs::remove_file(lab.path().join("cuhk03-np/detected/bounding_box_test/0003_c1_f0046999.jpg")).expect("a file");
     let open = |root: &str, boxes| {
-        lab.open(&DataSpec::Cuhk03(Cuhk03Spec { root: root.to_owned(), boxes, counts: Counts::Any })).expect("a set")
+        lab.open(&DataSpec::Cuhk03(Cuhk03Spec {
+            root: root.to_owned(),
+            boxes,
+            protocol: Cuhk03Protocol::New,
+            counts: Counts::Any,
+        }))
+        .expect("a set")
     };
     for root in ["cuhk03-np", "."] {
         let (labeled, detected) = (open(root, Cuhk03Boxes::Labeled), open(root, Cuhk03Boxes::Detected));
@@ -178,5 +185,97 @@ fn sets_of_bodies_have_no_cameras_and_nothing_to_train_on() {
         lab.picture(&format!("set/{inner}/whole_body_images/001/portrait.jpg"));
         let error = lab.error(&choice(copy("set", Counts::Any)));
         assert!(error.contains("portrait.jpg does not begin with a person's number"), "{error}");
+    }
+}
+
+#[test]
+fn occluded_duke_can_be_told_by_its_lists_over_duke() {
+    let lab = Lab::new();
+    write_market(&lab, "duke/DukeMTMC-reID", ["3", "4"]);
+    let lists = [
+        ("train.list", "0002_c3_f0046182.jpg\n"),
+        // Of the query folder, and of the gallery's, where the authors look next.
+        ("query.list", "0001_c3_f0046182.jpg\n0003_c4_f0046999.jpg\n"),
+        ("gallery.list", "0003_c3_f0046999.jpg\n0001_c4_f0046999.jpg\n"),
+    ];
+    for (name, text) in lists {
+        lab.write(&format!("lists/{name}"), text.as_bytes());
+    }
+    let spec = |counts| {
+        let lists = OccludedDukeLists::Lists("lists".to_owned());
+        DataSpec::OccludedDuke(OccludedDukeSpec { root: "duke".to_owned(), lists, counts })
+    };
+    let dataset = lab.open(&spec(Counts::Any)).expect("a set");
+    assert_eq!(dataset.name, "occluded_duke");
+    assert_eq!(people(&dataset, Split::Train), [("bounding_box_train/0002_c3_f0046182.jpg", 2, 2)]);
+    let queries = [("bounding_box_test/0003_c4_f0046999.jpg", 3, 3), ("query/0001_c3_f0046182.jpg", 1, 2)];
+    assert_eq!(people(&dataset, Split::Query), queries);
+    assert!(lab.error(&spec(Counts::Auto)).contains("train has 1 pictures of 1 identities instead of 15618 of 702"));
+    lab.write("lists/query.list", b"0009_c1_f0000001.jpg\n");
+    assert!(lab.error(&spec(Counts::Any)).contains("picture 0009_c1_f0000001.jpg (line 1)"));
+    lab.write("lists/query.list", b"../secret.jpg\n");
+    assert!(lab.error(&spec(Counts::Any)).contains("line 1 is no picture's name"));
+    std::fs::remove_file(lab.path().join("lists/query.list")).expect("a file");
+    assert!(lab.error(&spec(Counts::Any)).contains("lightas/Occluded-DukeMTMC-Dataset"));
+}
+
+#[test]
+fn markets_distractors_are_a_choice() {
+    let lab = Lab::new();
+    write_market(&lab, "market", ["1", "2"]);
+    let open = |distractors| {
+        let spec = Market1501Spec { root: "market".to_owned(), counts: Counts::Any, distractors };
+        DataSpec::Market1501(spec)
+    };
+    assert!(lab.error(&open(true)).contains("distractors_500k.zip"));
+    lab.picture("market/images/0000_c1s1_000401_01.jpg");
+    lab.picture("market/images/0000_c4s1_000402_01.jpg");
+    let without = lab.open(&open(false)).expect("a set");
+    let with = lab.open(&open(true)).expect("a set");
+    assert_eq!((without.split(Split::Gallery).len(), with.split(Split::Gallery).len()), (4, 6));
+    assert_eq!(with.name, "market_500k");
+    assert_eq!(with.split(Split::Gallery).iter().filter(|record| record.pid == 0).count(), 2);
+    assert_ne!(without.fingerprint, with.fingerprint);
+}
+
+#[test]
+fn rand_person_numbers_cameras_by_scene() {
+    let lab = Lab::new();
+    for name in ["000000_s00_c00_f000264.jpg", "000000_s01_c00_f000265.jpg", "sub/000007_c01_s00_f000266.jpg"] {
+        lab.picture(&format!("rp/images/{name}"));
+    }
+    let spec = |counts| DataSpec::RandPerson(copy("rp", counts));
+    let dataset = lab.open(&spec(Counts::Any)).expect("a set");
+    let expected = [
+        ("000000_s00_c00_f000264.jpg", 1, 0),
+        ("000000_s01_c00_f000265.jpg", 1, 2),
+        ("sub/000007_c01_s00_f000266.jpg", 8, 1),
+    ];
+    assert_eq!(people(&dataset, Split::Train), expected);
+    assert_note(&dataset, "nothing to test on");
+    assert!(lab.error(&spec(Counts::Auto)).contains("3 pictures of 2 people instead of 132145"));
+    lab.picture("rp/images/photo.jpg");
+    assert!(lab.error(&spec(Counts::Any)).contains("photo.jpg does not say person, scene and camera"));
+}
+
+#[test]
+fn unreal_person_is_told_by_its_list() {
+    let lab = Lab::new();
+    let paths = ["unreal_v1.1/images/b 1.jpg", "unreal_v2.1/images/a.jpg"];
+    for path in paths {
+        lab.picture(&format!("unreal/{}", path.replace(' ', "_")));
+    }
+    lab.write("unreal/list_unreal_train.txt", b"unreal_v1.1/images/b_1.jpg 0 5\nunreal_v2.1/images/a.jpg 2999 40\n");
+    for root in ["unreal", "."] {
+        let dataset = lab.open(&DataSpec::UnrealPerson(copy(root, Counts::Any))).expect("a set");
+        let expected = [("unreal_v1.1/images/b_1.jpg", 1, 0), ("unreal_v2.1/images/a.jpg", 3000, 1)];
+        assert_eq!(people(&dataset, Split::Train), expected);
+    }
+    let error = lab.error(&DataSpec::UnrealPerson(copy("unreal", Counts::Auto)));
+    assert!(error.contains("train has 2 pictures of 2 identities instead of 120000 of 3000"), "{error}");
+    for line in ["../x.jpg 0 1", "a.jpg 0", "a.jpg zero 1"] {
+        lab.write("unreal/list_unreal_train.txt", format!("\n{line}\n").as_bytes());
+        let error = lab.error(&DataSpec::UnrealPerson(copy("unreal", Counts::Any)));
+        assert!(error.contains("line 2 is not a picture, its person and its camera"), "{error}");
     }
 }

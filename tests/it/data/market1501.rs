@@ -29,7 +29,7 @@ fn names_give_identity_and_camera() {
     assert!(!dataset.synthetic);
     assert_eq!(dataset.corrupt(), 0);
     let of = |path: &str| {
-        let record = dataset.splits.values().flatten().find(|record| record.path == path);
+        let record = dataset.splits.values().flat_map(|records| records.iter()).find(|record| record.path == path);
         record.map_or_else(|| panic!("no {path}"), |record| (record.pid, record.camera))
     };
     assert_eq!(of("bounding_box_train/0100_c12s3_1.JPG"), (100, 11));
@@ -161,8 +161,13 @@ fn skipping_corrupt_pictures_moves_no_index() {
         for split in [Split::Train, Split::Query, Split::Gallery] {
             assert_eq!(paths(&dataset, split), paths(&before, split));
         }
-        let unusable: Vec<&str> =
-            dataset.splits.values().flatten().filter(|r| !r.usable).map(|r| r.path.as_str()).collect();
+        let unusable: Vec<&str> = dataset
+            .splits
+            .values()
+            .flat_map(|records| records.iter())
+            .filter(|r| !r.usable)
+            .map(|r| r.path.as_str())
+            .collect();
         assert_eq!(unusable.len(), 3);
         assert!(unusable.iter().all(|path| names.contains(path)));
         assert_note(&dataset, "3 corrupt pictures are left out");

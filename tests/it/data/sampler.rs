@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use reid_data::DataError;
 use reid_data::dataset::Record;
-use reid_data::sampler::{Labels, PkSettings, pk, pk_labels, sequential, shuffle, shuffle_labels};
-use reid_data::spec::LabelsSpec;
+use reid_data::sampler::{Labels, PkSettings, multi_gallery, pk, pk_labels, sequential, shuffle, shuffle_labels};
+use reid_data::spec::{LabelsSpec, Singleton};
 
 fn records(identities: &[(i64, bool)]) -> Vec<Record> {
-    let record =
-        |&(pid, usable): &(i64, bool)| Record { path: String::new(), pid, camera: 0, hidden: None, usable, stamp: 0 };
+    let record = |&(pid, usable): &(i64, bool)| Record { usable, ..Record::new(String::new(), pid, 0) };
     identities.iter().map(record).collect()
 }
 
@@ -195,5 +194,63 @@ proptest! {
         for draw in &plan.draws {
             prop_assert_eq!(Some(draw.label), labels.of_records[draw.image as usize]);
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn multi_gallery_batches_prefer_other_cameras(
+        seen in prop::collection::vec((0_u32..8, 0_u32..3, prop::bool::weighted(0.9)), 1..60),
+        identities in 1_usize..4,
+        images in 1_usize..5,
+        repeated: bool,
+        seed: u64,
+    ) {
+        let records: Vec<Record> =
+            seen.iter().map(|&(label, camera, _)| Record::new(String::new(), i64::from(label), camera)).collect();
+        let labels: Vec<Option<u32>> = seen.iter().map(|&(label, _, known)| known.then_some(label)).collect();
+        let mut own: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for (image, label) in (0..).zip(&labels) {
+            if let Some(label) = label {
+                own.entry(*label).or_default().push(image);
+            }
+        }
+        let settings = PkSettings { identities, images };
+        let singleton = if repeated { Singleton::Repeated } else { Singleton::Once };
+        let plan = match multi_gallery(&records, &labels, settings, singleton, (seed, 1)) {
+            Ok(plan) => plan,
+            Err(DataError::TooFewIdentities { found, needed }) => {
+                prop_assert!(own.len() < identities);
+                prop_assert_eq!((found, needed), (own.len(), identities));
+                return Ok(());
+            }
+            Err(other) => panic!("{other}"),
+        };
+        prop_assert_eq!(plan.batch, identities * images);
+        prop_assert!(plan.draws.len().is_multiple_of(plan.batch));
+        let whole: usize = own.values().map(|own| if own.len() > 1 || repeated { images } else { 1 }).sum();
+        prop_assert_eq!(plan.draws.len(), whole / plan.batch * plan.batch);
+        let camera = |image: u32| records[image as usize].camera;
+        let groups: Vec<&[reid_data::plan::Draw]> = plan.draws.chunk_by(|a, b| a.label == b.label).collect();
+        // The last group may be cut.
+        for group in &groups[..groups.len().saturating_sub(1)] {
+            let (anchor, others) = group.split_first().expect("a group");
+            let own = &own[&anchor.label];
+            prop_assert!(group.iter().all(|draw| own.contains(&draw.image)));
+            let elsewhere = own.iter().filter(|&&image| camera(image) != camera(anchor.image)).count();
+            if elsewhere > 0 {
+                prop_assert!(others.iter().all(|draw| camera(draw.image) != camera(anchor.image)));
+            } else if own.len() > 1 {
+                prop_assert!(others.iter().all(|draw| draw.image != anchor.image));
+            }
+            let candidates = if elsewhere > 0 { elsewhere } else { own.len() - 1 };
+            let mut different: Vec<u32> = others.iter().map(|draw| draw.image).collect();
+            different.sort_unstable();
+            different.dedup();
+            if candidates >= images {
+                prop_assert_eq!(different.len(), images - 1);
+            }
+        }
+        prop_assert_eq!(&plan, &multi_gallery(&records, &labels, settings, singleton, (seed, 1)).expect("again"));
     }
 }

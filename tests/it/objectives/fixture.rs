@@ -151,5 +151,5 @@ impl Services for Archive {
 
 /// A picture of an identity from a camera.
 pub(crate) fn record(pid: i64, camera: u32, usable: bool) -> Record {
-    Record { path: format!("{pid}_{camera}.jpg"), pid, camera, hidden: None, usable, stamp: 0 }
+    Record { usable, ..Record::new(format!("{pid}_{camera}.jpg"), pid, camera) }
 }
