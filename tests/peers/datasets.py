@@ -1,6 +1,7 @@
 """Writes small data sets in the forms that only other programs write, for the tests to read.
 
-usage: datasets.py OUT
+usage: datasets.py OUT              the fixtures of the tests
+       datasets.py OUT PICTURES     an LMDB database of so many tiny pictures, to open it and see what that costs
 
 The pictures are rectangles of a colour of their own, so that a test can tell each of them by one pixel.
 
@@ -132,8 +133,26 @@ def write_cuhk03(out):
         scipy.io.savemat(path, content, do_compression=boxes == "labeled")
 
 
+def write_large(out, pictures):
+    out.mkdir(parents=True)
+    pngs = [encoded(8, 8, colour(number)) for number in range(256)]
+    environment = lmdb.open(str(out), map_size=pictures * 1024 + (1 << 24), sync=False)
+    names = []
+    with environment.begin(write=True) as transaction:
+        for number in range(pictures):
+            name = f"{number // 1_000_000:02}_{number // 100_000 % 10:02}_{number // 1000:04}_{number:08}"
+            transaction.put(name.encode(), pngs[number % 256], append=False)
+            names.append(name)
+    environment.close()
+    with open(out / "keys.pkl", "wb") as file:
+        pickle.dump(names, file)
+
+
 def main():
     out = pathlib.Path(sys.argv[1])
+    if len(sys.argv) > 2:
+        write_large(out / "lmdb", int(sys.argv[2]))
+        return
     write_lmdb(out / "lmdb")
     write_cuhk03(out / "cuhk03")
 

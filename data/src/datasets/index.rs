@@ -21,13 +21,16 @@ use crate::source::{Source, file_stamp};
 use crate::spec::{DataSpec, Size};
 
 /// Raised when what is remembered, or how a layout is read, changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Files whose stamps are compared, spread over the set.
 const SAMPLE: usize = 1024;
 
 /// A folder that changed so shortly before it was read may have changed since, unseen by a coarse clock.
 const SETTLED: Duration = Duration::from_secs(2);
+
+/// Rows that are read, and written as a group, at a time.
+const PORTION: usize = 1 << 18;
 
 /// Splits by their number in the table.
 const SPLITS: [Split; 7] = [
@@ -173,22 +176,41 @@ fn write(splits: &Splits, stamps: &[u64]) -> PolarsResult<Vec<u8>> {
         Column::new("stamp".into(), stamps.to_vec()),
     ];
     let mut bytes = Vec::new();
-    ParquetWriter::new(&mut bytes).finish(&mut DataFrame::new(stamps.len(), columns)?)?;
+    ParquetWriter::new(&mut bytes).with_row_group_size(Some(PORTION)).finish(&mut DataFrame::new(stamps.len(), columns)?)?;
     Ok(bytes)
 }
 
 /// Records and stamps of a table; none if it is not one of ours.
 fn read(table: &Path) -> PolarsResult<Option<(Splits, Vec<u64>)>> {
-    let frame = ParquetReader::new(File::open(table)?).finish()?;
-    let (split, path) = (frame.column("split")?.u32()?, frame.column("path")?.str()?);
-    let (pid, camera) = (frame.column("pid")?.i64()?, frame.column("camera")?.u32()?);
-    let (hidden, stamp) = (frame.column("hidden")?.f32()?, frame.column("stamp")?.u64()?);
-    let mut splits = Splits::new();
-    let rows = split.iter().zip(path.iter()).zip(pid.iter().zip(camera.iter())).zip(hidden.iter());
-    for (((split, path), (pid, camera)), hidden) in rows {
-        let (Some(split), Some(path), Some(pid), Some(camera)) = (split, path, pid, camera) else { return Ok(None) };
-        let Some(split) = SPLITS.get(split as usize) else { return Ok(None) };
-        splits.entry(*split).or_default().push(Record { hidden, ..Record::new(path.to_owned(), pid, camera) });
+    let numbers = ParquetReader::new(File::open(table)?).with_columns(Some(vec!["split".to_owned()])).finish()?;
+    let mut counts = [0; SPLITS.len()];
+    for split in numbers.column("split")?.u32()?.iter() {
+        let Some(count) = split.and_then(|split| counts.get_mut(split as usize)) else { return Ok(None) };
+        *count += 1;
     }
-    Ok(Some((splits, stamp.iter().map(Option::unwrap_or_default).collect())))
+    let rows = numbers.height();
+    let mut splits: Splits = SPLITS
+        .into_iter()
+        .zip(counts)
+        .filter(|(_, count)| *count > 0)
+        .map(|(split, count)| (split, Vec::with_capacity(count)))
+        .collect();
+    let mut stamps = Vec::with_capacity(rows);
+    // A portion at a time, so that the table is never in memory beside the records.
+    for first in (0..rows).step_by(PORTION) {
+        let frame = ParquetReader::new(File::open(table)?).with_slice(Some((first, PORTION))).finish()?;
+        let (split, path) = (frame.column("split")?.u32()?, frame.column("path")?.str()?);
+        let (pid, camera) = (frame.column("pid")?.i64()?, frame.column("camera")?.u32()?);
+        let (hidden, stamp) = (frame.column("hidden")?.f32()?, frame.column("stamp")?.u64()?);
+        let rows = split.iter().zip(path.iter()).zip(pid.iter().zip(camera.iter())).zip(hidden.iter());
+        for (((split, path), (pid, camera)), hidden) in rows {
+            let (Some(split), Some(path), Some(pid), Some(camera)) = (split, path, pid, camera) else { return Ok(None) };
+            let Some(records) = SPLITS.get(split as usize).and_then(|split| splits.get_mut(split)) else {
+                return Ok(None);
+            };
+            records.push(Record { hidden, ..Record::new(path.to_owned(), pid, camera) });
+        }
+        stamps.extend(stamp.iter().map(Option::unwrap_or_default));
+    }
+    Ok(Some((splits, stamps)))
 }

@@ -111,9 +111,9 @@ fn listed(list: &Path, root: &Path) -> Result<Vec<String>> {
 fn distinct(names: Vec<String>, list: &Path) -> Result<Vec<String>> {
     let mut sorted: Vec<&String> = names.iter().collect();
     sorted.sort_unstable();
-    if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+    if let Some((twice, _)) = sorted.iter().zip(sorted.iter().skip(1)).find(|(name, next)| name == next) {
         return Err(DataError::Invalid {
-            problem: format!("the list names {:?} twice", twice[0]),
+            problem: format!("the list names {twice:?} twice"),
             remedy: "copy the list again".to_owned(),
             path: PathBuf::from(list),
         });

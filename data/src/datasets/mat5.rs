@@ -1,4 +1,4 @@
-//! Reads the arrays of a MAT file of version 5 (MathWorks, "MAT-File Format", chapter 1): numbers, texts and cells of
+//! Reads the arrays of a MAT file of version 5 (the maker of MATLAB, "MAT-File Format", chapter 1): numbers, texts and cells of
 //! them, compressed or not. CUHK03's new protocol is published in such files; the crates that read them do not know
 //! cells.
 

@@ -32,7 +32,7 @@ fn images(root: &str) -> DataSpec {
 
 /// Sets the time of the last change of a folder and all in it back, as if it had long been there.
 fn age(lab: &Lab, folder: &str) {
-    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    let long_ago = SystemTime::now() - Duration::from_hours(1);
     let mut folders = vec![lab.path().join(folder)];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).unwrap() {
