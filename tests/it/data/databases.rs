@@ -180,7 +180,7 @@ fn a_hostile_or_strange_list_is_refused() {
         assert!(error.contains(message), "{message}: {error}");
     }
     assert!(!mark.exists(), "nothing in a list is executed");
-    lab.write("list.txt", b"/home/me/LUP/images/a.jpg\n/home/me/LUP/images/../../b.jpg\n");
+    lab.write("list.txt", b"/sets/LUP/images/a.jpg\n/sets/LUP/images/../../b.jpg\n");
     let error = lab.error(&luperson("lup", LupersonList::File("list.txt".to_owned()), 1.0, Counts::Any));
     assert!(error.contains("the first listed picture") || error.contains("entry 1"), "{error}");
 }
