@@ -322,8 +322,8 @@ impl Loader<'_> {
     fn table(&mut self, base: &Node, resolved: &[Resolved]) -> TableSpec {
         let written = base.find(&["table", "metrics"]).map(|node| &node.kind);
         let metrics = match written {
-            Some(Kind::List(items)) => items.iter().filter_map(|item| metric(item.text()?)).collect(),
-            _ => vec![MetricKey::Map, MetricKey::Rank1],
+            Some(Kind::List(items)) => items.iter().filter_map(|item| item.text().map(str::to_owned)).collect(),
+            _ => [MetricKey::Map, MetricKey::Rank1].map(|key| key.name().to_owned()).to_vec(),
         };
         let all_validate = resolved.iter().all(|point| check::has_validation(&point.spec));
         let written = base.find(&["table", "choose_on"]);
@@ -351,10 +351,6 @@ impl Loader<'_> {
         }
         TableSpec { metrics, choose_on, against }
     }
-}
-
-fn metric(name: &str) -> Option<MetricKey> {
-    MetricKey::ALL.into_iter().find(|key| key.name() == name)
 }
 
 /// Whether an entry of `exclude` describes the point.

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use reid_objectives::metric::MetricKey;
+use reid_objectives::protocols::usl;
 
 use crate::shape::{ChoiceShape, Field, ListShape, MapShape, Shape, Special, Variant};
 use crate::spec::RunSpec;
@@ -10,8 +11,8 @@ use crate::spec::RunSpec;
 /// What a table shows, and on which split its best row is chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableSpec {
-    /// Metrics, in the order of the columns.
-    pub metrics: Vec<MetricKey>,
+    /// Metrics, in the order of the columns: by bare name, or with a split or an end of the training before it.
+    pub metrics: Vec<String>,
     /// Split that the best row is chosen on.
     pub choose_on: ChooseOn,
     /// Label of the runs that all others are compared with.
@@ -83,7 +84,8 @@ fn field(name: &str, doc: &str, shape: Shape) -> Field {
 }
 
 fn table() -> Shape {
-    let metrics = names("Metric", "A thing that is measured.", MetricKey::ALL.iter().map(|key| (key.name(), "")));
+    let known = metrics();
+    let metrics = names("Metric", "A thing that is measured.", known.iter().map(|name| (name.as_str(), "")));
     let splits = [
         (ChooseOn::Validation.name(), "The validation identities."),
         (ChooseOn::Test.name(), "The test identities; the table then says that it chose on test."),
@@ -108,6 +110,22 @@ fn table() -> Shape {
         ),
     ];
     Shape::Map(MapShape { def: "Table".to_owned(), doc: "What the table shows.".to_owned(), fields })
+}
+
+/// What a column can show: metrics by bare name, retrieval on other splits, and how good the clusters were that a
+/// training has begun and ended with.
+fn metrics() -> Vec<String> {
+    let retrieval = [MetricKey::Map, MetricKey::Rank1, MetricKey::Rank5, MetricKey::Rank10, MetricKey::Minp];
+    let of =
+        |part: &str, keys: &[MetricKey]| keys.iter().map(|key| format!("{part}.{}", key.name())).collect::<Vec<_>>();
+    let mut all: Vec<String> = MetricKey::ALL.iter().map(|key| key.name().to_owned()).collect();
+    for split in ["validation", "occluded"] {
+        all.extend(of(split, &retrieval));
+    }
+    for end in ["start", "end"] {
+        all.extend(of(end, &usl::REPORTED));
+    }
+    all
 }
 
 /// A choice between mere names.

@@ -3,6 +3,7 @@
 //! May not log, touch the disk or know the optimizer; the train loop belongs to the runner.
 
 pub mod budget;
+pub mod cluster;
 pub mod cost;
 pub mod error;
 pub mod health;

@@ -84,11 +84,21 @@ pub enum MetricKey {
     CenterNorm,
     /// Share of the patches that are hidden from the student.
     MaskedShare,
+    /// Cross-entropy of clusters by similarity to their centres.
+    LossCluster,
+    /// Clusters of the epoch.
+    Clusters,
+    /// Pictures that are in no cluster in the epoch.
+    Outliers,
+    /// Adjusted Rand index of the epoch's clusters and the identities, which the training does not see.
+    ClusterAri,
+    /// Normalised mutual information of the two.
+    ClusterNmi,
 }
 
 impl MetricKey {
     /// All metrics.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 32] = [
         Self::Map,
         Self::Rank1,
         Self::Rank5,
@@ -116,6 +126,11 @@ impl MetricKey {
         Self::TeacherEntropy,
         Self::CenterNorm,
         Self::MaskedShare,
+        Self::LossCluster,
+        Self::Clusters,
+        Self::Outliers,
+        Self::ClusterAri,
+        Self::ClusterNmi,
     ];
 
     /// Name in columns, specs and docs.
@@ -148,6 +163,11 @@ impl MetricKey {
             Self::TeacherEntropy => "teacher_entropy",
             Self::CenterNorm => "center_norm",
             Self::MaskedShare => "masked_share",
+            Self::LossCluster => "loss_cluster",
+            Self::Clusters => "clusters",
+            Self::Outliers => "outliers",
+            Self::ClusterAri => "cluster_ari",
+            Self::ClusterNmi => "cluster_nmi",
         }
     }
 
@@ -163,7 +183,7 @@ impl MetricKey {
             | Self::MaskedShare
             | Self::ContrastAccuracy
             | Self::BlockShare => Unit::Fraction,
-            Self::ValidQueries | Self::QueueAge => Unit::Count,
+            Self::ValidQueries | Self::QueueAge | Self::Clusters | Self::Outliers => Unit::Count,
             Self::Loss
             | Self::LossPixel
             | Self::LossFeature
@@ -177,6 +197,9 @@ impl MetricKey {
             | Self::FeatureStd
             | Self::LossDino
             | Self::LossMim
+            | Self::LossCluster
+            | Self::ClusterAri
+            | Self::ClusterNmi
             | Self::TeacherEntropy
             | Self::CenterNorm
             | Self::EffectiveRank => Unit::Plain,
@@ -192,6 +215,8 @@ impl MetricKey {
             | Self::Rank10
             | Self::Minp
             | Self::TrainAccuracy
+            | Self::ClusterAri
+            | Self::ClusterNmi
             | Self::ContrastAccuracy => Direction::Higher,
             Self::Loss
             | Self::LossPixel
@@ -202,9 +227,12 @@ impl MetricKey {
             | Self::LossId
             | Self::LossTriplet
             | Self::LossDino
+            | Self::LossCluster
             | Self::LossMim => Direction::Lower,
             Self::ValidQueries
             | Self::QueueAge
+            | Self::Clusters
+            | Self::Outliers
             | Self::GradNorm
             | Self::Lr
             | Self::FeatureStd

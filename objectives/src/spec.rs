@@ -2,16 +2,19 @@
 
 use reid_backbones::frozen::spec::FrozenEncoderSpec;
 use reid_backbones::optim::spec::OptimSpec;
-use reid_data::spec::{ErasingSpec, Filter, LabelsSpec, Normalisation, SamplerSpec};
+use reid_data::spec::{ErasingFill, ErasingSpec, Filter, LabelsSpec, Normalisation, SamplerSpec, Singleton};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::budget::BudgetSpec;
+pub use crate::cluster::jaccard::JaccardSpec;
+pub use crate::cluster::memory::{Follow, MemorySpec};
 pub use crate::mim_dino::spec::MimDinoSpec;
 pub use crate::person_mae::spec::PersonMaeSpec;
 pub use crate::protocols::frozen::spec::{
     FrozenNormalisation, FrozenSpec, LinearProbeSpec, NoProbe, Pooling, ProbeSpec,
 };
+pub use crate::protocols::usl::{DbscanSpec, UslSpec};
 pub use crate::up_reid::spec::UpReidSpec;
 pub use reid_backbones::weights::spec::{ImportedNormalisation, ImportedSpec};
 
@@ -81,6 +84,47 @@ pub enum ProtocolSpec {
     Frozen(FrozenSpec),
     /// Trained with identity labels, then evaluated.
     Supervised(SupervisedSpec),
+    /// Trained without identity labels by clustering its features again and again, then evaluated.
+    Usl(UslSpec),
+}
+
+impl Default for UslSpec {
+    /// TransReID-SSL's script for a ViT-S on Market-1501. Ours are the erasing, which fills with the mean (theirs draws
+    /// the aspect uniformly and fills with 0.485, 0.456 and 0.406 after normalisation), and one pass of the neck over a
+    /// whole batch (theirs: over the 64 pictures of each of four GPUs).
+    fn default() -> Self {
+        Self {
+            train: TrainSpec {
+                epochs: 50,
+                batch: 256,
+                lr: 3.5e-4,
+                lr_scaling: LrScaling::None,
+                schedule: ScheduleSpec::Steps(StepsSchedule::default()),
+                optim: OptimSpec::Sgd(reid_backbones::optim::spec::SgdSpec {
+                    weight_decay: 5e-4,
+                    bias_lr: 1.0,
+                    ..Default::default()
+                }),
+                checkpoint_every: Duration::Epochs(5.0),
+                ..TrainSpec::default()
+            },
+            steps_per_epoch: 200,
+            clusters_per_batch: 32,
+            singleton: Singleton::default(),
+            jaccard: JaccardSpec::default(),
+            dbscan: DbscanSpec::default(),
+            memory: MemorySpec::default(),
+            augment: SupervisedAugment {
+                erasing: ErasingSpec { probability: 0.5, area: [0.02, 0.4], fill: ErasingFill::Zero },
+                ..SupervisedAugment::default()
+            },
+            evaluation: EvaluationSpec {
+                filter: Filter::Bicubic,
+                feature: EvaluationFeature::AfterNeck,
+                ..EvaluationSpec::default()
+            },
+        }
+    }
 }
 
 /// Supervised ReID: BNNeck, identity loss and batch-hard triplet loss.
@@ -357,6 +401,25 @@ pub enum ScheduleSpec {
     DinoCosine(DinoCosine),
     /// TransReID-SSL's course, per epoch: its cosine is not shifted by the warm-up.
     TransreidCosine(TransreidCosine),
+    /// Constant but for drops (PyTorch's `StepLR`, cluster contrast).
+    Steps(StepsSchedule),
+}
+
+/// A rate that drops at regular distances.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StepsSchedule {
+    /// Distance between two drops, and from the start to the first.
+    pub every: Duration,
+    /// Factor of a drop.
+    #[schemars(range(min = 1e-6, max = 1.0))]
+    pub factor: f64,
+}
+
+impl Default for StepsSchedule {
+    fn default() -> Self {
+        Self { every: Duration::Epochs(20.0), factor: 0.1 }
+    }
 }
 
 /// DINO's `cosine_scheduler`, per step (arXiv 2104.14294, implementation details).

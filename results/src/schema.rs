@@ -2,7 +2,7 @@
 //!
 //! Beside the columns listed here a `runs` file has `cfg.<dotted path>` for each field that varies in the sweep,
 //! `tuned.<dotted path>` for each field that was chosen on validation, or is tried for that (both bool, int, float or
-//! text), and `metric.<split>.<name>` (float; split `test`, `validation` or `occluded`) for
+//! text), and `metric.<split>.<name>` (float; split `test`, `validation` or `occluded`; `start` or `end` of a training) for
 //! each final metric. Null means "not computed", NaN "computed and undefined". Fractions are stored in [0, 1];
 //! per cent exist only in rendered tables. Within a version columns may be added; a change of meaning raises
 //! [`SCHEMA_VERSION`] and adds a step to [`crate::migrations`].
@@ -341,6 +341,11 @@ pub const METRICS: &[MetricDef] = &[
     ),
     metric("center_norm", "center norm", Unit::Plain, Direction::None, "norm of the teacher's mean output"),
     metric("masked_share", "masked share", Unit::Fraction, Direction::None, "share of patches hidden from the student"),
+    metric("loss_cluster", "cluster loss", Unit::Plain, Direction::Lower, "clusters by similarity to their centers"),
+    metric("clusters", "clusters", Unit::Count, Direction::None, "clusters of an epoch"),
+    metric("outliers", "outliers", Unit::Count, Direction::None, "pictures in no cluster of an epoch"),
+    metric("cluster_ari", "ARI", Unit::Plain, Direction::Higher, "adjusted Rand index of clusters and identities"),
+    metric("cluster_nmi", "NMI", Unit::Plain, Direction::Higher, "mutual information of the two, normalized"),
 ];
 
 /// Definition of a metric by its bare name.

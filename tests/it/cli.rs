@@ -15,6 +15,7 @@ mod program;
 mod repository;
 mod terminal;
 mod tuning;
+mod usl;
 mod weights;
 
 /// A small whole spec: less than a second of work for each run.

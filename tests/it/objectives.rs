@@ -14,6 +14,7 @@ mod positions;
 mod random;
 mod supervised;
 mod up_reid;
+mod usl;
 
 use std::cmp::Ordering;
 

@@ -176,7 +176,9 @@ fn write(splits: &Splits, stamps: &[u64]) -> PolarsResult<Vec<u8>> {
         Column::new("stamp".into(), stamps.to_vec()),
     ];
     let mut bytes = Vec::new();
-    ParquetWriter::new(&mut bytes).with_row_group_size(Some(PORTION)).finish(&mut DataFrame::new(stamps.len(), columns)?)?;
+    ParquetWriter::new(&mut bytes)
+        .with_row_group_size(Some(PORTION))
+        .finish(&mut DataFrame::new(stamps.len(), columns)?)?;
     Ok(bytes)
 }
 
@@ -204,7 +206,9 @@ fn read(table: &Path) -> PolarsResult<Option<(Splits, Vec<u64>)>> {
         let (hidden, stamp) = (frame.column("hidden")?.f32()?, frame.column("stamp")?.u64()?);
         let rows = split.iter().zip(path.iter()).zip(pid.iter().zip(camera.iter())).zip(hidden.iter());
         for (((split, path), (pid, camera)), hidden) in rows {
-            let (Some(split), Some(path), Some(pid), Some(camera)) = (split, path, pid, camera) else { return Ok(None) };
+            let (Some(split), Some(path), Some(pid), Some(camera)) = (split, path, pid, camera) else {
+                return Ok(None);
+            };
             let Some(records) = SPLITS.get(split as usize).and_then(|split| splits.get_mut(split)) else {
                 return Ok(None);
             };

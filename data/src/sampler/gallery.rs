@@ -14,10 +14,12 @@ use crate::{DataError, Result};
 /// in random order, with a random picture and K - 1 others of other cameras; with replacement where fewer than K are
 /// there. Where one camera has seen the identity, the others are any others. An identity of one picture is drawn as
 /// `singleton` says. The draws are then cut into batches of P x K, so that with [`Singleton::Once`] an identity may be
-/// spread over two of them; the rest is left out.
+/// spread over two of them; the rest is left out. Where
+/// a number of steps is asked for, this is done again and again until there are so many batches.
 ///
 /// # Errors
-/// [`DataError::TooFewIdentities`] if there are fewer than P different labels.
+/// [`DataError::TooFewIdentities`] if there are fewer than P different labels, or too few pictures for one batch of
+/// the asked number.
 ///
 /// # Panics
 /// If P or K is 0.
@@ -26,6 +28,7 @@ pub fn multi_gallery(
     labels: &[Option<u32>],
     settings: PkSettings,
     singleton: Singleton,
+    steps: Option<usize>,
     (seed, epoch): (u64, u32),
 ) -> Result<EpochPlan> {
     let PkSettings { identities, images } = settings;
@@ -38,25 +41,44 @@ pub fn multi_gallery(
     if people.len() < identities {
         return Err(DataError::TooFewIdentities { found: people.len(), needed: identities });
     }
-    rng.shuffle(&mut people);
     let batch = identities * images;
-    let mut draws = Vec::with_capacity(people.len() * images);
-    for own in people {
-        let anchor = own[rng.below(own.len())];
-        draws.push(anchor);
-        let camera = |draw: &Draw| records[draw.image as usize].camera;
-        let mut others: Vec<Draw> = own.iter().copied().filter(|draw| camera(draw) != camera(&anchor)).collect();
-        if others.is_empty() {
-            others = own.iter().copied().filter(|draw| draw.image != anchor.image).collect();
+    let mut draws = Vec::with_capacity(steps.map_or(people.len() * images, |steps| steps * batch));
+    loop {
+        let before = draws.len();
+        rng.shuffle(&mut people);
+        for own in &people {
+            draw(own, records, images, singleton, &mut rng, &mut draws);
         }
-        match (others.is_empty(), singleton) {
-            (false, _) => draws.extend(several(&mut others, images, &mut rng)),
-            (true, Singleton::Once) => {}
-            (true, Singleton::Repeated) => draws.extend(std::iter::repeat_n(anchor, images - 1)),
+        draws.truncate(draws.len() / batch * batch);
+        match steps {
+            Some(_) if draws.len() == before => {
+                return Err(DataError::TooFewIdentities { found: people.len(), needed: identities });
+            }
+            Some(steps) if draws.len() < steps * batch => {}
+            Some(steps) => {
+                draws.truncate(steps * batch);
+                break;
+            }
+            None => break,
         }
     }
-    draws.truncate(draws.len() / batch * batch);
     Ok(EpochPlan { draws, batch })
+}
+
+/// A random picture of an identity, and others.
+fn draw(own: &[Draw], records: &[Record], images: usize, singleton: Singleton, rng: &mut Rng, draws: &mut Vec<Draw>) {
+    let anchor = own[rng.below(own.len())];
+    draws.push(anchor);
+    let camera = |draw: &Draw| records[draw.image as usize].camera;
+    let mut others: Vec<Draw> = own.iter().copied().filter(|draw| camera(draw) != camera(&anchor)).collect();
+    if others.is_empty() {
+        others = own.iter().copied().filter(|draw| draw.image != anchor.image).collect();
+    }
+    match (others.is_empty(), singleton) {
+        (false, _) => draws.extend(several(&mut others, images, rng)),
+        (true, Singleton::Once) => {}
+        (true, Singleton::Repeated) => draws.extend(std::iter::repeat_n(anchor, images - 1)),
+    }
 }
 
 /// K - 1 of the candidates, different ones where there are at least K.

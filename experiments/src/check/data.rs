@@ -43,7 +43,7 @@ fn uses(run: &RunSpec) -> Vec<Finding> {
     let key = run.data.key();
     let place = format!("data.{key}");
     let trains = match &run.protocol {
-        ProtocolSpec::Supervised(_) => true,
+        ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) => true,
         ProtocolSpec::Frozen(frozen) => frozen.linear_probe().is_some(),
     };
     let mut findings = Vec::new();

@@ -3,7 +3,9 @@
 use reid_objectives::budget::Length;
 use reid_objectives::spec::{BudgetSpec, Duration, Momentum, ScheduleSpec, TrainSpec};
 
-use super::{FROZEN, Finding, PERSON_MAE, SUPERVISED, UP_REID, linear_probe, person_mae, supervised, up_reid, vit};
+use super::{
+    FROZEN, Finding, PERSON_MAE, SUPERVISED, UP_REID, USL, linear_probe, person_mae, supervised, up_reid, usl, vit,
+};
 use crate::spec::RunSpec;
 
 pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
@@ -24,6 +26,10 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
         let train = format!("{SUPERVISED}.train");
         found.extend(warmup(&train, &spec.train, (&format!("{train}.epochs"), spec.train.epochs)));
     }
+    if let Some(spec) = usl(run) {
+        let train = format!("{USL}.train");
+        found.extend(warmup(&train, &spec.train, (&format!("{train}.epochs"), spec.train.epochs)));
+    }
     if let Some(spec) = linear_probe(run) {
         let train = format!("{FROZEN}.probe.linear.train");
         found.extend(warmup(&train, &spec.train, (&format!("{train}.epochs"), spec.train.epochs)));
@@ -36,6 +42,7 @@ fn warmup(train: &str, spec: &TrainSpec, (said, epochs): (&str, usize)) -> Optio
         ScheduleSpec::WarmupCosine(schedule) => ("warmup_cosine", schedule.warmup),
         ScheduleSpec::DinoCosine(schedule) => ("dino_cosine", schedule.warmup),
         ScheduleSpec::TransreidCosine(schedule) => ("transreid_cosine", schedule.warmup),
+        ScheduleSpec::Steps(_) => return None,
     };
     let Duration::Epochs(length) = warmup else { return None };
     if length <= epochs as f64 {

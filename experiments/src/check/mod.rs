@@ -16,11 +16,12 @@ mod probe;
 mod region;
 mod take;
 mod teacher;
+mod usl;
 mod variants;
 
 use reid_backbones::spec::{BackboneSpec, VitSpec};
 use reid_objectives::spec::{
-    LinearProbeSpec, MimDinoSpec, ObjectiveSpec, PersonMaeSpec, ProtocolSpec, SupervisedSpec, UpReidSpec,
+    LinearProbeSpec, MimDinoSpec, ObjectiveSpec, PersonMaeSpec, ProtocolSpec, SupervisedSpec, UpReidSpec, UslSpec,
 };
 
 use crate::diagnostic::Severity;
@@ -59,7 +60,7 @@ impl Finding {
 
 /// Runs every rule.
 pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
-    let rules: [fn(&RunSpec) -> Vec<Finding>; 16] = [
+    let rules: [fn(&RunSpec) -> Vec<Finding>; 17] = [
         geometry::check,
         variants::check,
         mask::check,
@@ -74,6 +75,7 @@ pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
         length::check,
         evaluation::check,
         probe::check,
+        usl::check,
         take::check,
         data::check,
     ];
@@ -98,6 +100,9 @@ const UP_REID: &str = "pretrain.objective.up_reid";
 
 /// Path of the supervised protocol's fields.
 const SUPERVISED: &str = "protocol.supervised";
+
+/// Path of the unsupervised protocol's fields.
+const USL: &str = "protocol.usl";
 
 /// Path of the frozen protocol's fields.
 const FROZEN: &str = "protocol.frozen";
@@ -130,14 +135,21 @@ fn up_reid(run: &RunSpec) -> Option<&UpReidSpec> {
 fn supervised(run: &RunSpec) -> Option<&SupervisedSpec> {
     match &run.protocol {
         ProtocolSpec::Supervised(spec) => Some(spec),
-        ProtocolSpec::Frozen(_) => None,
+        ProtocolSpec::Frozen(_) | ProtocolSpec::Usl(_) => None,
+    }
+}
+
+fn usl(run: &RunSpec) -> Option<&UslSpec> {
+    match &run.protocol {
+        ProtocolSpec::Usl(spec) => Some(spec),
+        ProtocolSpec::Frozen(_) | ProtocolSpec::Supervised(_) => None,
     }
 }
 
 fn linear_probe(run: &RunSpec) -> Option<&LinearProbeSpec> {
     match &run.protocol {
         ProtocolSpec::Frozen(spec) => spec.linear_probe(),
-        ProtocolSpec::Supervised(_) => None,
+        ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) => None,
     }
 }
 

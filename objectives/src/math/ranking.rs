@@ -205,7 +205,7 @@ fn score(distances: &[f32], pid: i64, camera: u32, gallery: Labels<'_>) -> Optio
 }
 
 /// A number that orders pictures by distance, then by gallery index; NaN comes last.
-fn order_key(distance: f32, index: usize) -> u64 {
+pub(crate) fn order_key(distance: f32, index: usize) -> u64 {
     // Adding zero makes -0 and 0 one value.
     let bits = (distance + 0.0).to_bits();
     let ordered = match (distance.is_nan(), bits >> 31) {

@@ -30,6 +30,10 @@ pub fn learning_rate(spec: &ScheduleSpec, base: f64, multiplier: f64, step: usiz
     match spec {
         ScheduleSpec::WarmupCosine(spec) => base * multiplier * warmup_cosine(*spec, step, run),
         ScheduleSpec::DinoCosine(spec) => dino_cosine(*spec, base, multiplier, step, run),
+        ScheduleSpec::Steps(spec) => {
+            let drops = (step as f64 / run.steps_of(spec.every).max(1.0)).floor();
+            base * multiplier * spec.factor.powf(drops)
+        }
         ScheduleSpec::TransreidCosine(spec) => transreid_cosine(*spec, base, base * multiplier, step, run),
     }
 }

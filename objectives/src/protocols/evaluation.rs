@@ -47,6 +47,7 @@ pub fn description(protocol: &ProtocolSpec) -> String {
     };
     let feature = match protocol {
         ProtocolSpec::Supervised(spec) => format!("class token {}", neck(&spec.evaluation)),
+        ProtocolSpec::Usl(spec) => format!("class token {}", neck(&spec.evaluation)),
         ProtocolSpec::Frozen(spec) => match (spec.linear_probe(), spec.pooling) {
             (Some(_), pooling) => format!("linear probe of the {} {}", pooling.describe(), neck(&spec.evaluation)),
             // The supervised protocol's feature, and compared with it.

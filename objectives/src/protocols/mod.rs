@@ -6,6 +6,7 @@ pub mod losses;
 pub mod model;
 pub mod neck;
 pub mod supervised;
+pub mod usl;
 
 /// Prefix of the encoder's parameters in every model.
 pub const ENCODER: &str = "encoder.";

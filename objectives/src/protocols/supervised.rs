@@ -108,7 +108,7 @@ impl Task for Supervised {
         Ok(match self.spec.sampler {
             SamplerSpec::Pk => sampler::pk_labels(&labels, settings, seed, epoch)?,
             SamplerSpec::MultiGallery(spec) => {
-                sampler::multi_gallery(records, &labels, settings, spec.singleton, (seed, epoch))?
+                sampler::multi_gallery(records, &labels, settings, spec.singleton, None, (seed, epoch))?
             }
             SamplerSpec::Shuffle => sampler::shuffle_labels(&labels, batch, seed, epoch),
         })

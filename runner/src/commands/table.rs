@@ -135,5 +135,5 @@ fn terminal_options(common: &Common) -> TableOptions {
 }
 
 fn metrics(experiment: &Experiment) -> Vec<String> {
-    experiment.table.metrics.iter().map(|metric| metric.name().to_owned()).collect()
+    experiment.table.metrics.clone()
 }

@@ -14,12 +14,15 @@ use reid_objectives::protocols::evaluation;
 use reid_objectives::protocols::frozen::LinearProbe;
 use reid_objectives::protocols::model::{EncoderModel, NeckModel};
 use reid_objectives::protocols::supervised::Supervised;
+use reid_objectives::protocols::usl::Usl;
 use reid_objectives::spec::{ObjectiveSpec, ProtocolSpec};
 use reid_objectives::task::{Embed, Task};
 use reid_objectives::up_reid::UpReid;
 
 use super::imports::Import;
-use super::plan::{StageDef, StageKind, evaluation_normalisation, evaluation_spec, labels, pooling, pretrain_split};
+use super::plan::{
+    StageDef, StageKind, evaluation_normalisation, evaluation_spec, labels, pooling, pretrain_split, trains,
+};
 use super::train::TrainError;
 use super::{Plan, snapshots};
 use crate::exit::RunError;
@@ -78,6 +81,11 @@ impl<'a> Build<'a> {
                         Supervised::build(protocol, &self.stage.vit, encoder, identities, self.stage.seed, device)?;
                     (Box::new(task), Split::Train)
                 }
+                ProtocolSpec::Usl(protocol) => {
+                    let encoder = self.encoder(input)?;
+                    let task = Usl::build(protocol, &self.stage.vit, encoder, self.stage.seed, device)?;
+                    (Box::new(task), Split::Train)
+                }
                 ProtocolSpec::Frozen(protocol) => {
                     let (Some(probe), Some(labels)) = (protocol.linear_probe(), self.labels()) else {
                         let text = "a frozen encoder without a probe has no training stage";
@@ -123,7 +131,7 @@ impl<'a> Build<'a> {
         let pooling = pooling(protocol);
         Ok(match input {
             // Without a training, the input is the pre-training, or there is none.
-            Some(dir) if labels(protocol).is_some() => {
+            Some(dir) if trains(protocol) => {
                 let path = dir.artefact(MODEL_FILE).map_err(RunError::from)?;
                 let feature = evaluation_spec(protocol).feature;
                 let model =

@@ -127,6 +127,7 @@ pub(super) fn evaluation_spec(protocol: &ProtocolSpec) -> &EvaluationSpec {
     match protocol {
         ProtocolSpec::Frozen(frozen) => &frozen.evaluation,
         ProtocolSpec::Supervised(supervised) => &supervised.evaluation,
+        ProtocolSpec::Usl(usl) => &usl.evaluation,
     }
 }
 
@@ -345,6 +346,7 @@ pub(super) fn evaluation_normalisation(spec: &RunSpec) -> Normalisation {
     match &spec.protocol {
         ProtocolSpec::Frozen(frozen) => frozen.normalisation.of(&spec.pretrain.objective),
         ProtocolSpec::Supervised(supervised) => supervised.augment.normalisation,
+        ProtocolSpec::Usl(usl) => usl.augment.normalisation,
     }
 }
 
@@ -352,7 +354,7 @@ pub(super) fn evaluation_normalisation(spec: &RunSpec) -> Normalisation {
 pub(super) fn pooling(protocol: &ProtocolSpec) -> Pooling {
     match protocol {
         ProtocolSpec::Frozen(frozen) => frozen.pooling,
-        ProtocolSpec::Supervised(_) => Pooling::Cls,
+        ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) => Pooling::Cls,
     }
 }
 
@@ -361,6 +363,15 @@ pub(super) fn labels(protocol: &ProtocolSpec) -> Option<LabelsSpec> {
     match protocol {
         ProtocolSpec::Frozen(frozen) => frozen.linear_probe().map(|probe| probe.labels),
         ProtocolSpec::Supervised(supervised) => Some(supervised.labels),
+        ProtocolSpec::Usl(_) => None,
+    }
+}
+
+/// Whether a protocol trains a model with a neck, whose product is evaluated.
+pub(super) fn trains(protocol: &ProtocolSpec) -> bool {
+    match protocol {
+        ProtocolSpec::Frozen(frozen) => frozen.linear_probe().is_some(),
+        ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) => true,
     }
 }
 
@@ -373,6 +384,15 @@ fn protocol_science(spec: &RunSpec) -> Result<Option<(&TrainSpec, &'static str, 
             science["train"] = train_science(&supervised.train)?;
             let science = json!({ "backbone": to_json(&spec.backbone)?, "supervised": science });
             Some((&supervised.train, "supervised", protocols::supervised::ALGORITHM_VERSION, science))
+        }
+        ProtocolSpec::Usl(usl) => {
+            let mut science = to_json(usl)?;
+            // The pictures that are clustered are shown as those that are evaluated.
+            let shown = json!({ "filter": usl.evaluation.filter });
+            remove(&mut science, &["evaluation"]);
+            science["train"] = train_science(&usl.train)?;
+            let science = json!({ "backbone": to_json(&spec.backbone)?, "usl": science, "clustered": shown });
+            Some((&usl.train, "usl", protocols::usl::ALGORITHM_VERSION, science))
         }
         ProtocolSpec::Frozen(frozen) => match frozen.linear_probe() {
             None => None,

@@ -10,7 +10,9 @@ use reid_data::dataset::{Record, Split};
 use reid_experiments::ResolvedRun;
 use reid_experiments::spec::TakeSpec;
 use reid_objectives::cost::{Cost, cost};
+use reid_objectives::metric::MetricKey;
 use reid_objectives::protocols::evaluation::{self, Scores};
+use reid_objectives::protocols::usl::REPORTED;
 use reid_results::{QueryRow, RunRow, Scalar, Status, StepRow};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -229,6 +231,15 @@ impl RowContext<'_> {
             row.marks.extend(marks.filter_map(|mark| Some(mark.as_str()?.to_owned())));
             if kind != StageKind::Evaluate {
                 let file: StepsFile = read_json(dir, StepsFile::NAME)?;
+                if kind == StageKind::Train {
+                    // How good the clusters were that it has begun and ended with.
+                    for name in REPORTED.map(MetricKey::name) {
+                        let of = || file.steps.iter().filter(|recorded| recorded.metric == name);
+                        let ends = [("start", of().next()), ("end", of().next_back())];
+                        let known = ends.into_iter().filter_map(|(end, recorded)| Some((end, recorded?.value)));
+                        row.metrics.extend(known.map(|(end, value)| (format!("{end}.{name}"), value)));
+                    }
+                }
                 // What came after the encoder was taken is no part of the run.
                 let taken = match pretrain.take {
                     TakeSpec::Epoch(epoch) if kind == StageKind::Pretrain => epoch,

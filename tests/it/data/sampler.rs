@@ -217,7 +217,7 @@ proptest! {
         }
         let settings = PkSettings { identities, images };
         let singleton = if repeated { Singleton::Repeated } else { Singleton::Once };
-        let plan = match multi_gallery(&records, &labels, settings, singleton, (seed, 1)) {
+        let plan = match multi_gallery(&records, &labels, settings, singleton, None, (seed, 1)) {
             Ok(plan) => plan,
             Err(DataError::TooFewIdentities { found, needed }) => {
                 prop_assert!(own.len() < identities);
@@ -251,6 +251,6 @@ proptest! {
                 prop_assert_eq!(different.len(), images - 1);
             }
         }
-        prop_assert_eq!(&plan, &multi_gallery(&records, &labels, settings, singleton, (seed, 1)).expect("again"));
+        prop_assert_eq!(&plan, &multi_gallery(&records, &labels, settings, singleton, None, (seed, 1)).expect("again"));
     }
 }

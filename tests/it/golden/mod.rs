@@ -1,6 +1,7 @@
 //! Every test against reference numbers; `cargo golden` runs exactly these.
 
 mod augment;
+mod cluster;
 mod color;
 mod dino;
 mod losses;

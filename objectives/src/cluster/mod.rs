@@ -1,0 +1,11 @@
+//! Clusters of pictures that nobody has named: neighbours, their Jaccard distance, DBSCAN, how good the clusters are,
+//! and a memory of them to learn by.
+//!
+//! Exact, and without an array of n x n values: of each picture only its nearest neighbours are kept, and distances
+//! between pictures that share no neighbour are known to be 1.
+
+pub mod dbscan;
+pub mod jaccard;
+pub mod memory;
+pub mod neighbours;
+pub mod quality;
