@@ -16,7 +16,8 @@ use crate::spec::{Cuhk03Boxes, Cuhk03Protocol, Cuhk03Spec};
 use crate::{DataError, Result};
 
 /// Where archives put the pictures' file.
-const ARCHIVES: [&str; 3] = ["cuhk-03.mat", "cuhk03_release/cuhk-03.mat", "cuhk03/cuhk03_release/cuhk-03.mat"];
+pub(crate) const ARCHIVES: [&str; 3] =
+    ["cuhk-03.mat", "cuhk03_release/cuhk-03.mat", "cuhk03/cuhk03_release/cuhk-03.mat"];
 
 /// Pictures of a person by the first of the two cameras of a pair come first.
 const OF_FIRST_VIEW: usize = 5;

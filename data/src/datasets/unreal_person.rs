@@ -11,7 +11,7 @@ use crate::spec::{CopySpec, Counts};
 use crate::{DataError, Result};
 
 /// Lists of path, person and camera; the first that is there is read.
-const LISTS: [&str; 2] = ["list_unreal_train.txt", "unreal/list_unreal_train.txt"];
+pub(crate) const LISTS: [&str; 2] = ["list_unreal_train.txt", "unreal/list_unreal_train.txt"];
 
 const PUBLISHED: [(Split, usize, Option<usize>); 1] = [(Split::Train, 120_000, Some(3_000))];
 

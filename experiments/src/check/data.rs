@@ -80,8 +80,8 @@ fn uses(run: &RunSpec) -> Vec<Finding> {
             Use::Testing => ("spec::nothing-to-train", "has nothing to train on"),
             Use::Pretraining => ("spec::unlabelled-data", "has no names to train with"),
         };
-        let place = format!("train_with.{at}.{key}");
-        findings.push(Finding::error(code, format!("`{key}` {problem}")).at(place, "to be trained on"));
+        let finding = Finding::error(code, format!("`train_with.{at}`: `{key}` {problem}")).at("train_with", "");
+        findings.push(finding.help("name sets with identities; others belong below `pretrain.data`"));
     }
     findings
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::TINY;
-use super::program::Lab;
+use super::program::{Lab, Running};
 
 #[test]
 fn threads_and_workers_do_not_change_a_bit() {
@@ -138,4 +138,25 @@ fn stages_of_another_commit_are_told_apart_and_can_be_computed_again() {
     assert_eq!(again.computed(), 1);
     assert_eq!(again.text(), table);
     assert_eq!(lab.done(&["untrained.yaml", "--rerun-on=code"]).computed(), 0);
+}
+
+#[test]
+fn packed_pictures_and_joined_sets() {
+    let joined = "train_with: [{synthetic: {domain: second, size: [32, 16], train_identities: 4, \
+                  validation_identities: 0, test_identities: 4, images_per_identity: 4, cameras: 2}}]\n";
+    let lab = Lab::with("tiny.yaml", &format!("{TINY}{joined}"));
+    let plain = lab.done(&["tiny.yaml", "--out", "plain"]);
+    // Ten pictures in the pool for each of the 24 + 16 that are trained on.
+    assert!(plain.err.contains("400 pool + 40 train + 8 validation"), "{}", plain.err);
+    let mut command = lab.command(&["tiny.yaml", "--out", "packed"]);
+    command.env("REID_RUN_PACK", "true");
+    let packed = Running::new(command, lab.root()).end();
+    packed.assert_code(0);
+    assert!(packed.err.contains("packing train pictures"), "{}", packed.err);
+    assert!(lab.artefacts("plain") == lab.artefacts("packed"), "where pictures are read from changes no bit");
+    // Which sets are joined is part of what a stage is.
+    let alone = lab.done(&["tiny.yaml", "train_with=[]", "--out", "plain"]);
+    assert!(alone.err.contains("3 stages computed"), "{}", alone.err);
+    lab.run(&["check", "tiny.yaml", "train_with=[{images: {root: .}}]"])
+        .assert_error(3, &["`train_with.0`: `images` has no names to train with"]);
 }
