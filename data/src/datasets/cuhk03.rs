@@ -28,7 +28,7 @@ const DONE: &str = "unpacked";
 /// Raised when pictures are unpacked otherwise.
 const UNPACKING: u32 = 1;
 
-/// People of a classic split's test, and pictures of the published archive by box.
+/// People of a classic split whom it tests.
 const CLASSIC_TESTED: usize = 100;
 
 /// Finds the set below the spec's root: an archive if there is one, or else the exported folder.
