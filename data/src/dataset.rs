@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::source::Source;
 use crate::spec::Size;
+use crate::{DataError, Result};
 
 /// One picture of a split.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,6 +91,8 @@ pub struct Dataset {
     /// What else was seen while opening that a reader should know, one line each (dropped junk,
     /// queries without a match).
     pub notes: Vec<String>,
+    /// Queries none of which has a match by another camera, if there are such.
+    pub of_one_camera: Option<Split>,
     /// Files that this was remembered in: to be removed when a picture turns out to be another one than remembered.
     pub(crate) memories: Arc<[PathBuf]>,
 }
@@ -103,6 +106,24 @@ impl Dataset {
     /// Every record and the split that it stands in, split after split.
     pub fn files(&self) -> Vec<(Split, &Record)> {
         self.splits.iter().flat_map(|(split, records)| records.iter().map(|record| (*split, record))).collect()
+    }
+
+    /// Whether anything is left to rank once pictures of the query's identity by the query's camera are left out.
+    ///
+    /// # Errors
+    /// If not, with what can be done.
+    pub fn require_cameras(&self) -> Result<()> {
+        let Some(split) = self.of_one_camera else { return Ok(()) };
+        Err(DataError::Invalid {
+            problem: format!(
+                "no {} picture has a match (the same identity seen by another camera) in its gallery",
+                split.name()
+            ),
+            remedy: "check that query and gallery belong together and that the names give the cameras, or let the \
+                     protocol's `evaluation.same_camera` be `kept`, which no paper does"
+                .to_owned(),
+            path: self.root.clone(),
+        })
     }
 
     /// Where a record's picture lies.

@@ -29,9 +29,23 @@ pub const NEUTRAL: &[Neutral] = &[
     Neutral { suffix: "pretrain.budget", value: r#"{"train_epochs":{}}"# },
     Neutral { suffix: "supervised.sampler", value: r#""pk""# },
     Neutral { suffix: "train_with", value: "[]" },
+    Neutral { suffix: "test_on", value: r#""same""# },
     Neutral { suffix: "market1501.distractors", value: "false" },
     Neutral { suffix: "cuhk03.protocol", value: r#""new""# },
     Neutral { suffix: "occluded_duke.lists", value: r#""folders""# },
+    Neutral { suffix: "transreid_cosine.step_at", value: r#""end""# },
+    Neutral { suffix: "supervised.pooling", value: r#""cls""# },
+    Neutral { suffix: "supervised.id_head", value: r#"{"linear":{}}"# },
+    Neutral { suffix: "supervised.smoothing", value: r#""all""# },
+    Neutral { suffix: "supervised.triplet_mining", value: r#""batch_hard""# },
+    Neutral { suffix: "usl.pooling", value: r#""cls""# },
+    Neutral { suffix: "evaluation.flip_test", value: "false" },
+    Neutral { suffix: "evaluation.same_camera", value: r#""removed""# },
+    Neutral { suffix: "evaluation.average_precision", value: r#""steps""# },
+    Neutral { suffix: "evaluation.cmc", value: r#""all""# },
+    Neutral { suffix: "evaluation.expansion", value: r#"{"none":{}}"# },
+    Neutral { suffix: "evaluation.verification", value: "false" },
+    Neutral { suffix: "evaluation.reranking", value: r#"{"none":{}}"# },
 ];
 
 /// The value without fields that are at their neutral value.

@@ -1,12 +1,16 @@
 //! Names for whole settings. They exist in what is written only: resolving replaces a preset by its
 //! canonical variant with all fields, so that equal science has equal keys.
 
-use reid_data::spec::{BlurSpec, ErasingSpec, JitterSpec, PhotometricSpec};
+use reid_backbones::optim::spec::{AdamSpec, AdamwSpec, OptimSpec};
+use reid_data::spec::{BlurSpec, ErasingFill, ErasingSpec, Filter, JitterSpec, Normalisation, PhotometricSpec};
 use reid_objectives::mim_dino::spec::{DinoHeadSpec, MaskRatio, MimDinoSpec, MimMaskSpec, MultiCropSpec};
 use reid_objectives::person_mae::spec::{
     DecoderKind, DecoderSpec, LossOn, MaskKind, PersonMaeSpec, PixelNorm, Region, Target,
 };
-use reid_objectives::spec::{CosineMomentum, Momentum, SupervisedSpec};
+use reid_objectives::spec::{
+    CosineMomentum, Duration, EvaluationFeature, EvaluationSpec, Hard, Momentum, ScheduleSpec, SupervisedAugment,
+    SupervisedSpec, TrainSpec, TripletMargin, WarmupCosine, WarmupSteps,
+};
 use reid_objectives::up_reid::spec::{
     ConsistencySpec, ContrastAugment, ContrastSpec, ContrastVariant, InBatchSpec, QueueSpec, StripsSpec, UpReidSpec,
 };
@@ -95,7 +99,73 @@ pub const PRESETS: &[Preset] = &[
         variant: "supervised",
         fields: || json(SupervisedSpec::default()),
     },
+    Preset {
+        choice: "ProtocolSpec",
+        name: "personvit",
+        doc: "PersonViT's fine-tuning (its `run_batch.sh`), which is TransReID-SSL's: `supervised` as it comes.",
+        variant: "supervised",
+        fields: || json(SupervisedSpec::default()),
+    },
+    Preset {
+        choice: "ProtocolSpec",
+        name: "bot",
+        doc: "The strong baseline, or bag of tricks (arXiv 1903.07071): `supervised` with Adam, warm-up and two drops, \
+              smoothed labels, a margin of 0.3, the feature after the neck.",
+        variant: "supervised",
+        fields: || json(bot()),
+    },
+    Preset {
+        choice: "ProtocolSpec",
+        name: "hap",
+        doc: "HAP's fine-tuning of encoders pre-trained by masking (arXiv 2310.20695): `supervised` with AdamW and a rate \
+              that decays from layer to layer.",
+        variant: "supervised",
+        fields: || json(hap()),
+    },
 ];
+
+/// The strong baseline as a case of `supervised`. Its erasing fills with `ImageNet`'s mean, which is 0 once normalised.
+fn bot() -> SupervisedSpec {
+    let default = SupervisedSpec::default();
+    SupervisedSpec {
+        train: TrainSpec {
+            lr: 3.5e-4,
+            schedule: ScheduleSpec::WarmupSteps(WarmupSteps::default()),
+            optim: OptimSpec::Adam(AdamSpec::default()),
+            ..default.train
+        },
+        label_smoothing: 0.1,
+        triplet_margin: TripletMargin::Hard(Hard { margin: 0.3 }),
+        augment: SupervisedAugment {
+            normalisation: Normalisation::Imagenet,
+            filter: Filter::Bilinear,
+            erasing: ErasingSpec { probability: 0.5, area: [0.02, 0.4], fill: ErasingFill::Zero },
+            ..default.augment
+        },
+        evaluation: EvaluationSpec { feature: EvaluationFeature::AfterNeck, ..default.evaluation },
+        ..default
+    }
+}
+
+/// HAP's `config_reid.py` as a case of `supervised`: eight pictures of each identity.
+fn hap() -> SupervisedSpec {
+    let default = SupervisedSpec::default();
+    SupervisedSpec {
+        train: TrainSpec {
+            epochs: 100,
+            lr: 8e-3,
+            schedule: ScheduleSpec::WarmupCosine(WarmupCosine { warmup: Duration::Epochs(5.0), floor: 0.0 }),
+            optim: OptimSpec::Adamw(AdamwSpec { betas: [0.9, 0.999], layer_decay: 0.4, ..AdamwSpec::default() }),
+            ..default.train
+        },
+        identities_per_batch: 8,
+        id_weight: 0.5,
+        triplet_weight: 0.5,
+        augment: SupervisedAugment { normalisation: Normalisation::Imagenet, ..default.augment },
+        evaluation: EvaluationSpec { filter: Filter::Bicubic, ..default.evaluation },
+        ..default
+    }
+}
 
 /// MAE as a case of `person_mae`.
 fn mae() -> PersonMaeSpec {

@@ -19,7 +19,10 @@ pub struct RunSpec {
     /// Identities and cameras of different sets are different ones.
     #[serde(default)]
     pub train_with: Vec<DataSpec>,
-    /// Which training identities are held out to choose on; those of `data` alone.
+    /// Other data that the trained model is tested on, without training again: another domain.
+    #[serde(default)]
+    pub test_on: TestData,
+    /// Which training identities are held out to choose on; those of `data` alone, and none where it is tested on others.
     #[serde(default)]
     pub validation: ValidationSpec,
     /// What to do with pictures that cannot be decoded.
@@ -83,6 +86,20 @@ impl RunSpec {
         self.pretrain.objective.algorithm().is_none()
     }
 
+    /// The run without its source, and the run that trains on that source, where the protocol has two of them: each is
+    /// a run of its own that needs no other.
+    pub fn legs(&self) -> (Option<Self>, Self) {
+        let ProtocolSpec::Uda(uda) = &self.protocol else { return (None, self.clone()) };
+        let source = Self {
+            data: uda.source.clone(),
+            train_with: Vec::new(),
+            test_on: TestData::Other(self.data.clone()),
+            protocol: ProtocolSpec::Supervised(uda.supervised.clone()),
+            ..self.clone()
+        };
+        (Some(source), Self { protocol: ProtocolSpec::Usl(uda.usl.clone()), ..self.clone() })
+    }
+
     /// The same science in its one spelling: what "as in pre-training" stands for, the last epoch by that name,
     /// nothing to take where nothing is pre-trained.
     pub(crate) fn canonical(mut self) -> Self {
@@ -123,6 +140,17 @@ pub enum PretrainData {
     Other(DataSpec),
     /// Several data sets.
     Joined(#[schemars(length(min = 1))] Vec<DataSpec>),
+}
+
+/// What a trained model is tested on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TestData {
+    /// The run's own data.
+    #[default]
+    Same,
+    /// Another data set, of other people, places or cameras.
+    Other(DataSpec),
 }
 
 /// Seeds of a run. They never change the data or its splits.

@@ -119,7 +119,7 @@ fn metrics() -> Vec<String> {
     let of =
         |part: &str, keys: &[MetricKey]| keys.iter().map(|key| format!("{part}.{}", key.name())).collect::<Vec<_>>();
     let mut all: Vec<String> = MetricKey::ALL.iter().map(|key| key.name().to_owned()).collect();
-    for split in ["validation", "occluded"] {
+    for split in ["validation", "occluded", "source_only"] {
         all.extend(of(split, &retrieval));
     }
     for end in ["start", "end"] {

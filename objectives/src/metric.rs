@@ -35,10 +35,28 @@ pub enum MetricKey {
     Rank5,
     /// The same within the first ten.
     Rank10,
+    /// The same within the first twenty.
+    Rank20,
+    /// The same within the first fifty.
+    Rank50,
     /// Mean inverse negative penalty.
     Minp,
     /// Queries with at least one valid match.
     ValidQueries,
+    /// Area under the curve of true over false positive rates of verification.
+    RocArea,
+    /// Share of pairs of one person that are accepted where no more than 1e-4 of the others are.
+    Tpr1e4,
+    /// The same for 1e-3.
+    Tpr1e3,
+    /// The same for 1e-2.
+    Tpr1e2,
+    /// What fast-reid reports as TPR@FPR=1e-4: pairs of two people are its positives.
+    FastReidTpr1e4,
+    /// The same for 1e-3.
+    FastReidTpr1e3,
+    /// The same for 1e-2.
+    FastReidTpr1e2,
     /// Weighted sum that is minimised.
     Loss,
     /// Pixel reconstruction loss.
@@ -98,13 +116,22 @@ pub enum MetricKey {
 
 impl MetricKey {
     /// All metrics.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 41] = [
         Self::Map,
         Self::Rank1,
         Self::Rank5,
         Self::Rank10,
+        Self::Rank20,
+        Self::Rank50,
         Self::Minp,
         Self::ValidQueries,
+        Self::RocArea,
+        Self::Tpr1e4,
+        Self::Tpr1e3,
+        Self::Tpr1e2,
+        Self::FastReidTpr1e4,
+        Self::FastReidTpr1e3,
+        Self::FastReidTpr1e2,
         Self::Loss,
         Self::LossPixel,
         Self::LossFeature,
@@ -140,8 +167,17 @@ impl MetricKey {
             Self::Rank1 => "rank1",
             Self::Rank5 => "rank5",
             Self::Rank10 => "rank10",
+            Self::Rank20 => "rank20",
+            Self::Rank50 => "rank50",
             Self::Minp => "minp",
             Self::ValidQueries => "valid_queries",
+            Self::RocArea => "roc_auc",
+            Self::Tpr1e4 => "tpr_fpr_1e4",
+            Self::Tpr1e3 => "tpr_fpr_1e3",
+            Self::Tpr1e2 => "tpr_fpr_1e2",
+            Self::FastReidTpr1e4 => "fast_reid_tpr_1e4",
+            Self::FastReidTpr1e3 => "fast_reid_tpr_1e3",
+            Self::FastReidTpr1e2 => "fast_reid_tpr_1e2",
             Self::Loss => "loss",
             Self::LossPixel => "loss_pixel",
             Self::LossFeature => "loss_feature",
@@ -178,6 +214,15 @@ impl MetricKey {
             | Self::Rank1
             | Self::Rank5
             | Self::Rank10
+            | Self::Rank20
+            | Self::Rank50
+            | Self::RocArea
+            | Self::Tpr1e4
+            | Self::Tpr1e3
+            | Self::Tpr1e2
+            | Self::FastReidTpr1e4
+            | Self::FastReidTpr1e3
+            | Self::FastReidTpr1e2
             | Self::Minp
             | Self::TrainAccuracy
             | Self::MaskedShare
@@ -213,6 +258,15 @@ impl MetricKey {
             | Self::Rank1
             | Self::Rank5
             | Self::Rank10
+            | Self::Rank20
+            | Self::Rank50
+            | Self::RocArea
+            | Self::Tpr1e4
+            | Self::Tpr1e3
+            | Self::Tpr1e2
+            | Self::FastReidTpr1e4
+            | Self::FastReidTpr1e3
+            | Self::FastReidTpr1e2
             | Self::Minp
             | Self::TrainAccuracy
             | Self::ClusterAri

@@ -2,7 +2,7 @@
 
 use reid_backbones::frozen::spec::FrozenEncoderSpec;
 use reid_backbones::optim::spec::OptimSpec;
-use reid_data::spec::{ErasingFill, ErasingSpec, Filter, LabelsSpec, Normalisation, SamplerSpec, Singleton};
+use reid_data::spec::{DataSpec, ErasingFill, ErasingSpec, Filter, Normalisation, Singleton};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +11,12 @@ pub use crate::cluster::jaccard::JaccardSpec;
 pub use crate::cluster::memory::{Follow, MemorySpec};
 pub use crate::mim_dino::spec::MimDinoSpec;
 pub use crate::person_mae::spec::PersonMaeSpec;
+pub use crate::protocols::evaluation::spec::{EvaluationFeature, EvaluationSpec};
 pub use crate::protocols::frozen::spec::{
     FrozenNormalisation, FrozenSpec, LinearProbeSpec, NoProbe, Pooling, ProbeSpec,
+};
+pub use crate::protocols::supervised::spec::{
+    Hard, IdHead, LinearHead, MarginHead, Smoothing, Soft, SupervisedSpec, TripletMargin, TripletMining,
 };
 pub use crate::protocols::usl::{DbscanSpec, UslSpec};
 pub use crate::up_reid::spec::UpReidSpec;
@@ -86,6 +90,37 @@ pub enum ProtocolSpec {
     Supervised(SupervisedSpec),
     /// Trained without identity labels by clustering its features again and again, then evaluated.
     Usl(UslSpec),
+    /// Trained with identity labels on another domain, then without them on its own, then evaluated.
+    Uda(Box<UdaSpec>),
+}
+
+/// Unsupervised domain adaptation in two stages, as TransReID-SSL does it: the supervised protocol on a labelled source,
+/// then the unsupervised one on the run's data, which are the target. The second begins with the first's encoder and a
+/// new neck.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UdaSpec {
+    /// Data with labels.
+    pub source: DataSpec,
+    /// Training on the source. Its model is evaluated on the target too: the direct transfer, which adaptation is to
+    /// beat.
+    #[serde(default)]
+    pub supervised: SupervisedSpec,
+    /// Training on the target.
+    #[serde(default)]
+    pub usl: UslSpec,
+}
+
+impl ProtocolSpec {
+    /// How its features are ranked.
+    pub fn evaluation(&self) -> &EvaluationSpec {
+        match self {
+            Self::Frozen(frozen) => &frozen.evaluation,
+            Self::Supervised(supervised) => &supervised.evaluation,
+            Self::Usl(usl) => &usl.evaluation,
+            Self::Uda(uda) => &uda.usl.evaluation,
+        }
+    }
 }
 
 impl Default for UslSpec {
@@ -110,6 +145,7 @@ impl Default for UslSpec {
             },
             steps_per_epoch: 200,
             clusters_per_batch: 32,
+            pooling: Pooling::default(),
             singleton: Singleton::default(),
             jaccard: JaccardSpec::default(),
             dbscan: DbscanSpec::default(),
@@ -124,101 +160,6 @@ impl Default for UslSpec {
                 ..EvaluationSpec::default()
             },
         }
-    }
-}
-
-/// Supervised ReID: BNNeck, identity loss and batch-hard triplet loss.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct SupervisedSpec {
-    /// Length, batch, rate and rule.
-    pub train: TrainSpec,
-    /// Identities in a batch; each gives `batch / identities` pictures.
-    #[schemars(range(min = 2, max = 4096))]
-    pub identities_per_batch: usize,
-    /// How batches are composed.
-    pub sampler: SamplerSpec,
-    /// Weight of the identity loss.
-    #[schemars(range(min = 0.0, max = 1000.0))]
-    pub id_weight: f64,
-    /// Label smoothing of the identity loss; 0 is off (every ViT recipe of the TransReID family).
-    #[schemars(range(min = 0.0, max = 0.9))]
-    pub label_smoothing: f64,
-    /// Weight of the triplet loss.
-    #[schemars(range(min = 0.0, max = 1000.0))]
-    pub triplet_weight: f64,
-    /// Margin rule of the triplet loss.
-    pub triplet_margin: TripletMargin,
-    /// Which labels it may know.
-    pub labels: LabelsSpec,
-    /// Training augmentation.
-    pub augment: SupervisedAugment,
-    /// How features are ranked.
-    pub evaluation: EvaluationSpec,
-}
-
-impl Default for SupervisedSpec {
-    /// TransReID-SSL's recipe for a pre-trained ViT-S (downstream training of its repository).
-    fn default() -> Self {
-        Self {
-            train: TrainSpec {
-                epochs: 120,
-                batch: 64,
-                accumulate: 1,
-                lr: 4e-4,
-                lr_scaling: LrScaling::None,
-                schedule: ScheduleSpec::TransreidCosine(TransreidCosine {
-                    warmup: Duration::Epochs(20.0),
-                    warmup_start: 0.01,
-                    floor: 0.002,
-                }),
-                optim: OptimSpec::Sgd(reid_backbones::optim::spec::SgdSpec::default()),
-                clip: 0.0,
-                clip_scope: ClipScope::All,
-                checkpoint_every: Duration::Epochs(10.0),
-                evaluate_every: EvaluateEvery::Never(Never {}),
-                recompute: false,
-            },
-            identities_per_batch: 16,
-            sampler: SamplerSpec::default(),
-            id_weight: 1.0,
-            label_smoothing: 0.0,
-            triplet_weight: 1.0,
-            triplet_margin: TripletMargin::Soft(Soft {}),
-            labels: LabelsSpec::default(),
-            augment: SupervisedAugment::default(),
-            evaluation: EvaluationSpec::default(),
-        }
-    }
-}
-
-/// Margin of the triplet loss.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TripletMargin {
-    /// `softplus(d_ap - d_an)` (Hermans et al., arXiv 1703.07737).
-    Soft(Soft),
-    /// `max(0, margin + d_ap - d_an)`.
-    Hard(Hard),
-}
-
-/// Nothing to set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Soft {}
-
-/// A fixed margin.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Hard {
-    /// Distance by which the hardest negative must be farther than the hardest positive.
-    #[schemars(range(min = 0.0, max = 10.0))]
-    pub margin: f64,
-}
-
-impl Default for Hard {
-    fn default() -> Self {
-        Self { margin: 0.3 }
     }
 }
 
@@ -250,35 +191,6 @@ impl Default for SupervisedAugment {
             erasing: ErasingSpec::default(),
         }
     }
-}
-
-/// How features are made comparable and ranked. Part of every result; tables refuse to mix two.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct EvaluationSpec {
-    /// Resampling of the evaluated pictures (the TransReID family: bilinear, unlike training).
-    pub filter: Filter,
-    /// Which feature is ranked.
-    pub feature: EvaluationFeature,
-    /// Pictures per forward pass; no effect on the numbers.
-    #[schemars(range(min = 1, max = 4096))]
-    pub batch: usize,
-}
-
-impl Default for EvaluationSpec {
-    fn default() -> Self {
-        Self { filter: Filter::Bilinear, feature: EvaluationFeature::BeforeNeck, batch: 64 }
-    }
-}
-
-/// Which feature is ranked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum EvaluationFeature {
-    /// What goes into the BNNeck: the class token after the final norm, or a probe's embedding.
-    BeforeNeck,
-    /// After the BNNeck's normalisation with running statistics.
-    AfterNeck,
 }
 
 /// Length, batch, rate and rule of one training.
@@ -403,6 +315,35 @@ pub enum ScheduleSpec {
     TransreidCosine(TransreidCosine),
     /// Constant but for drops (PyTorch's `StepLR`, cluster contrast).
     Steps(StepsSchedule),
+    /// Linear warm-up, then two drops, per epoch (the strong baseline's `WarmupMultiStepLR`).
+    WarmupSteps(WarmupSteps),
+}
+
+/// Warm-up and drops, as in the strong baseline (Luo et al., arXiv 1903.07071, section 3.1), per epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WarmupSteps {
+    /// Length of the warm-up, rounded to whole epochs.
+    pub warmup: Duration,
+    /// Rate at the first epoch as a share of the peak.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub warmup_start: f64,
+    /// When the rate drops, rounded to whole epochs from the start of the run; beyond its end, never.
+    pub drops: [Duration; 2],
+    /// Factor of a drop.
+    #[schemars(range(min = 1e-6, max = 1.0))]
+    pub factor: f64,
+}
+
+impl Default for WarmupSteps {
+    fn default() -> Self {
+        Self {
+            warmup: Duration::Epochs(10.0),
+            warmup_start: 0.1,
+            drops: [Duration::Epochs(40.0), Duration::Epochs(70.0)],
+            factor: 0.1,
+        }
+    }
 }
 
 /// A rate that drops at regular distances.
@@ -508,7 +449,7 @@ impl Default for WarmupCosine {
     }
 }
 
-/// TransReID's cosine with warm-up (its `cosine_lr.py`), stepped at the end of an epoch.
+/// TransReID's cosine with warm-up (its `cosine_lr.py`), per epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TransreidCosine {
@@ -520,12 +461,25 @@ pub struct TransreidCosine {
     /// Floor as a share of the base rate.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub floor: f64,
+    /// When in an epoch the scheduler is stepped.
+    pub step_at: StepAt,
 }
 
 impl Default for TransreidCosine {
     fn default() -> Self {
-        Self { warmup: Duration::Epochs(20.0), warmup_start: 0.01, floor: 0.002 }
+        Self { warmup: Duration::Epochs(20.0), warmup_start: 0.01, floor: 0.002, step_at: StepAt::End }
     }
+}
+
+/// When in an epoch a scheduler is stepped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepAt {
+    /// At its end: the first epoch trains at the warm-up's start (TransReID-SSL, PersonViT).
+    #[default]
+    End,
+    /// At its start: the first epoch is one step into the warm-up, the last at the floor (TransReID).
+    Start,
 }
 
 /// A length of training, so that short runs can scale what long ones fix.

@@ -11,6 +11,7 @@ use reid_data::views::{ViewBatch, ViewPlan};
 
 use crate::error::Result;
 use crate::metric::MetricKey;
+use crate::spec::EvaluationSpec;
 
 /// Where a training stands, and the seed of all its random numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,8 +79,8 @@ pub struct Evaluated<'a> {
     pub model: Box<dyn Embed + 'a>,
     /// Views of evaluated pictures.
     pub views: ViewPlan,
-    /// Pictures per forward pass.
-    pub batch: usize,
+    /// How its features are ranked.
+    pub spec: EvaluationSpec,
 }
 
 /// What the loop offers to tasks and protocols: the data, and features of it.

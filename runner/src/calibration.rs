@@ -115,7 +115,7 @@ fn shape(stage: &StageDef, machine: &Machine) -> String {
         }
     }
     let train = stage.train.as_ref().map(|train| {
-        json!([train.batch, train.accumulate, train.recompute, matches!(train.optim, OptimSpec::Adamw(_))])
+        json!([train.batch, train.accumulate, train.recompute, !matches!(train.optim, OptimSpec::Sgd(_))])
     });
     let Machine { class, instruction_set, threads, workers, .. } = machine;
     let shape = json!({ "kind": stage.kind.name(), "backbone": stage.vit, "work": work, "train": train, "precision": science["precision"],

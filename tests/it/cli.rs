@@ -4,6 +4,7 @@ mod budgets;
 mod by_epoch;
 mod curves;
 mod determinism;
+mod domains;
 mod failures;
 mod first_run;
 mod frozen;

@@ -12,11 +12,10 @@ mod mim_dino;
 mod person_mae;
 mod positions;
 mod random;
+mod ranking;
 mod supervised;
 mod up_reid;
 mod usl;
-
-use std::cmp::Ordering;
 
 use candle_core::{Device, Tensor, Var};
 use proptest::prelude::*;
@@ -27,7 +26,6 @@ use reid_data::rng::{Key, Rng, Stream};
 use reid_objectives::math::distance::{l2_normalize, normalize_rows};
 use reid_objectives::math::mask::{Grid, Mask, block_mask, hidden_count, random_mask};
 use reid_objectives::math::patch::{normalize_patches, patchify, pixel_targets};
-use reid_objectives::math::ranking::{Labels, QueryScore, Ranking, Samples, rank, rank_by_distances};
 use reid_objectives::math::schedule::{RunLength, ema_momentum, learning_rate, ramp};
 use reid_objectives::person_mae::spec::PixelNorm;
 use reid_objectives::protocols::losses::{accuracy, id_loss, triplet_loss};
@@ -40,177 +38,6 @@ fn rng(seed: u64) -> Rng {
 
 fn normals(rng: &mut Rng, n: usize) -> Vec<f32> {
     (0..n).map(|_| rng.normal() as f32).collect()
-}
-
-// Ranking.
-
-/// Identities, cameras and coarse distances: few distinct values make many ties, identities that are
-/// missing on one side, single cameras and queries without a match.
-#[derive(Clone, Debug)]
-struct Retrieval {
-    query: Vec<(i64, u32)>,
-    gallery: Vec<(i64, u32)>,
-    distances: Vec<f32>,
-    max_rank: usize,
-}
-
-fn retrievals() -> impl Strategy<Value = Retrieval> {
-    (0..8_usize, 0..30_usize, 1..6_i64, 1..4_u32, 1..10_i32, 1..60_usize).prop_flat_map(
-        |(queries, gallery, pids, cameras, levels, max_rank)| {
-            let label = (-1..pids, 0..cameras);
-            // Both signs, so that -0.0 and 0.0 meet.
-            let distance =
-                (0..levels, prop::bool::ANY).prop_map(|(level, sign)| level as f32 * if sign { -1.0 } else { 1.0 });
-            let query = prop::collection::vec(label.clone(), queries);
-            let distances = prop::collection::vec(distance, queries * gallery);
-            (query, prop::collection::vec(label, gallery), distances)
-                .prop_map(move |(query, gallery, distances)| Retrieval { query, gallery, distances, max_rank })
-        },
-    )
-}
-
-/// The definition, by sorting: ranks of all kept pictures, then every measure from its formula.
-fn score_by_sorting(distances: &[f32], (pid, camera): (i64, u32), gallery: &[(i64, u32)]) -> Option<QueryScore> {
-    let mut order: Vec<usize> = (0..gallery.len()).collect();
-    order.sort_by(|&a, &b| distances[a].partial_cmp(&distances[b]).unwrap_or(Ordering::Equal));
-    let kept = order.into_iter().filter(|&index| gallery[index] != (pid, camera));
-    let ranks: Vec<usize> =
-        kept.enumerate().filter(|&(_, index)| gallery[index].0 == pid).map(|(at, _)| at + 1).collect();
-    let precisions = ranks.iter().zip(1..).map(|(&rank, found)| f64::from(found) / rank as f64);
-    let matches = ranks.len();
-    Some(QueryScore {
-        ap: precisions.sum::<f64>() / matches as f64,
-        inp: matches as f64 / *ranks.last()? as f64,
-        first_hit: ranks[0] as u32,
-        matches: matches as u32,
-    })
-}
-
-fn rank_retrieval(case: &Retrieval) -> Ranking {
-    let (query_pids, query_cameras): (Vec<_>, Vec<_>) = case.query.iter().copied().unzip();
-    let (gallery_pids, gallery_cameras): (Vec<_>, Vec<_>) = case.gallery.iter().copied().unzip();
-    let rows = (0..case.query.len()).map(|q| &case.distances[q * case.gallery.len()..(q + 1) * case.gallery.len()]);
-    let query = Labels { pids: &query_pids, cameras: &query_cameras };
-    let gallery = Labels { pids: &gallery_pids, cameras: &gallery_cameras };
-    rank_by_distances(rows, query, gallery, case.max_rank)
-}
-
-proptest! {
-    #[test]
-    fn ranking_equals_its_definition(case in retrievals()) {
-        let ranking = rank_retrieval(&case);
-        let width = case.gallery.len();
-        let expected: Vec<_> = case.query.iter().enumerate()
-            .map(|(q, &label)| score_by_sorting(&case.distances[q * width..(q + 1) * width], label, &case.gallery))
-            .collect();
-        let valid: Vec<QueryScore> = expected.iter().flatten().copied().collect();
-        prop_assert_eq!(ranking.valid, valid.len());
-        prop_assert_eq!(ranking.cmc.len(), case.max_rank.min(width));
-        if valid.is_empty() {
-            prop_assert!(ranking.map.is_nan() && ranking.minp.is_nan());
-        } else {
-            let n = valid.len() as f64;
-            prop_assert!((ranking.map - valid.iter().map(|s| s.ap).sum::<f64>() / n).abs() < 1e-12);
-            prop_assert!((ranking.minp - valid.iter().map(|s| s.inp).sum::<f64>() / n).abs() < 1e-12);
-            for (k, share) in ranking.cmc.iter().enumerate() {
-                let hits = valid.iter().filter(|s| s.first_hit as usize <= k + 1).count();
-                prop_assert_eq!(*share, hits as f64 / n);
-            }
-        }
-        prop_assert_eq!(ranking.per_query, expected);
-    }
-}
-
-/// Random features in clusters, with labels over several cameras.
-struct Crowd {
-    features: Vec<f32>,
-    pids: Vec<i64>,
-    cameras: Vec<u32>,
-}
-
-const CROWD_WIDTH: usize = 24;
-
-fn crowd(rng: &mut Rng, n: usize, people: usize) -> Crowd {
-    let centers =
-        normals(&mut Rng::new(Key { seed: 1, stream: Stream::Init, epoch: 0, draw: 0, view: 0 }), people * CROWD_WIDTH);
-    let (mut features, mut pids, mut cameras) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..n {
-        let person = rng.below(people);
-        let center = &centers[person * CROWD_WIDTH..(person + 1) * CROWD_WIDTH];
-        features.extend(center.iter().map(|value| value + 1.5 * rng.normal() as f32));
-        pids.push(person as i64);
-        cameras.push(rng.below(3) as u32);
-    }
-    normalize_rows(&mut features, CROWD_WIDTH);
-    Crowd { features, pids, cameras }
-}
-
-impl Crowd {
-    fn samples(&self) -> Samples<'_> {
-        Samples { features: &self.features, labels: Labels { pids: &self.pids, cameras: &self.cameras } }
-    }
-}
-
-#[test]
-fn ranking_of_features_equals_ranking_of_their_distances() -> Result<()> {
-    // More queries than one block has rows.
-    let (query, gallery) = (crowd(&mut rng(1), 700, 30), crowd(&mut rng(2), 400, 30));
-    let ranking = rank(query.samples(), gallery.samples(), CROWD_WIDTH, 50)?;
-    let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() as f32;
-    let rows: Vec<Vec<f32>> = query
-        .features
-        .chunks(CROWD_WIDTH)
-        .map(|feature| gallery.features.chunks(CROWD_WIDTH).map(|other| distance(feature, other)).collect())
-        .collect();
-    let rows = rows.iter().map(Vec::as_slice);
-    let expected = rank_by_distances(rows, query.samples().labels, gallery.samples().labels, 50);
-    assert_eq!(ranking.valid, expected.valid);
-    assert!(ranking.map > 0.1 && ranking.map < 0.9, "an easy or hopeless case shows nothing: {}", ranking.map);
-    // Rounding may swap two neighbors here and there.
-    assert!((ranking.map - expected.map).abs() < 1e-5, "{} {}", ranking.map, expected.map);
-    assert!((ranking.minp - expected.minp).abs() < 1e-5, "{} {}", ranking.minp, expected.minp);
-    assert_eq!(ranking.cmc.len(), 50);
-    assert_eq!(ranking.cmc_at(1), ranking.cmc[0]);
-    Ok(())
-}
-
-/// Copies of one picture are at bit-equal distances wherever they stand, so they keep gallery order.
-#[test]
-fn ranking_keeps_copies_in_gallery_order() -> Result<()> {
-    let feature = normals(&mut rng(14), CROWD_WIDTH);
-    let query = Crowd { features: normals(&mut rng(15), 3 * CROWD_WIDTH), pids: vec![1; 3], cameras: vec![0; 3] };
-    for place in [0, 1, 500, 996] {
-        let mut pids = vec![0; 997];
-        pids[place] = 1;
-        let gallery = Crowd { features: feature.repeat(997), pids, cameras: vec![1; 997] };
-        let ranking = rank(query.samples(), gallery.samples(), CROWD_WIDTH, 50)?;
-        assert!(ranking.per_query.iter().flatten().all(|score| score.first_hit as usize == place + 1), "{ranking:?}");
-        assert_eq!(ranking.valid, 3);
-    }
-    Ok(())
-}
-
-#[test]
-fn ranking_does_not_depend_on_the_number_of_threads() -> Result<()> {
-    let (query, gallery) = (crowd(&mut rng(3), 200, 20), crowd(&mut rng(4), 900, 20));
-    let with_threads = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
-        pool.install(|| rank(query.samples(), gallery.samples(), CROWD_WIDTH, 50))
-    };
-    let one = with_threads(1)?;
-    for threads in [2, 5] {
-        assert_eq!(with_threads(threads)?, one, "{threads} threads");
-    }
-    Ok(())
-}
-
-#[test]
-fn ranking_of_nothing_is_empty() -> Result<()> {
-    let (nobody, somebody) = (crowd(&mut rng(5), 0, 3), crowd(&mut rng(6), 4, 3));
-    assert_eq!(rank(nobody.samples(), somebody.samples(), CROWD_WIDTH, 50)?.per_query, []);
-    let ranking = rank(somebody.samples(), nobody.samples(), CROWD_WIDTH, 50)?;
-    assert_eq!((ranking.per_query, ranking.valid, ranking.cmc.len()), (vec![None; 4], 0, 0));
-    Ok(())
 }
 
 #[test]
@@ -316,7 +143,7 @@ fn schedules_without_warmup_begin_at_the_peak() {
     let run = RunLength { steps: 12, epochs: 3.0 };
     let none = Duration::Steps(0.0);
     let cosine = ScheduleSpec::WarmupCosine(WarmupCosine { warmup: none, floor: 0.0 });
-    let transreid = ScheduleSpec::TransreidCosine(TransreidCosine { warmup: none, warmup_start: 0.01, floor: 0.002 });
+    let transreid = ScheduleSpec::TransreidCosine(TransreidCosine { warmup: none, ..TransreidCosine::default() });
     for spec in [cosine, transreid] {
         assert!((learning_rate(&spec, 0.1, 2.0, 0, run) - 0.2).abs() < 1e-15);
     }

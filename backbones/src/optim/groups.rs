@@ -29,6 +29,7 @@ pub struct Segment {
 pub fn groups(spec: &OptimSpec, store: &ParamStore) -> Vec<Vec<Segment>> {
     let (weight_decay, rule, bias_lr, layer_decay) = match spec {
         OptimSpec::Adamw(s) => (s.weight_decay, s.decay, 1.0, s.layer_decay),
+        OptimSpec::Adam(s) => (s.weight_decay, s.decay, s.bias_lr, s.layer_decay),
         OptimSpec::Sgd(s) => (s.weight_decay, s.decay, s.bias_lr, s.layer_decay),
     };
     let head = store.modules().iter().map(|module| module.layer).max().unwrap_or(0);

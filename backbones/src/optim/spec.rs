@@ -9,8 +9,46 @@ use serde::{Deserialize, Serialize};
 pub enum OptimSpec {
     /// AdamW (Loshchilov and Hutter, arXiv 1711.05101).
     Adamw(AdamwSpec),
+    /// Adam (Kingma and Ba, arXiv 1412.6980); weight decay is added to the gradient, as in PyTorch's `Adam`.
+    Adam(AdamSpec),
     /// SGD with momentum; weight decay is added to the gradient.
     Sgd(SgdSpec),
+}
+
+/// Adam's constants.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdamSpec {
+    /// Decay rates of the two moments.
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub eps: f64,
+    /// Weight decay, added to the gradient.
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub weight_decay: f64,
+    /// Which parameters decay.
+    pub decay: DecayRule,
+    /// Rate of biases relative to the others.
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub bias_lr: f64,
+    /// As for AdamW.
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub layer_decay: f64,
+}
+
+impl Default for AdamSpec {
+    /// Those of the strong baseline (Luo et al., arXiv 1903.07071) and of cluster contrast with a `ResNet`.
+    fn default() -> Self {
+        Self {
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            weight_decay: 5e-4,
+            decay: DecayRule::All,
+            bias_lr: 1.0,
+            layer_decay: 1.0,
+        }
+    }
 }
 
 /// AdamW's constants.

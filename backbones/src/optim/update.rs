@@ -1,4 +1,4 @@
-//! AdamW and SGD over a parameter store.
+//! AdamW, Adam and SGD over a parameter store.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, bail};
 use rayon::prelude::*;
 
 use super::groups::{Segment, groups};
-use super::spec::{AdamwSpec, OptimSpec, SgdSpec};
+use super::spec::{OptimSpec, SgdSpec};
 use crate::error::{BackboneError, Result};
 use crate::kernels::vectorized;
 use crate::params::{Gradients, ModuleId, ParamStore};
@@ -52,7 +52,7 @@ impl Optimizer {
     pub fn new(spec: &OptimSpec, store: &ParamStore) -> Self {
         let zeros = || store.modules().iter().map(|module| vec![0.0; module.len()]).collect();
         let second = match spec {
-            OptimSpec::Adamw(_) => zeros(),
+            OptimSpec::Adamw(_) | OptimSpec::Adam(_) => zeros(),
             OptimSpec::Sgd(_) => vec![Vec::new(); store.modules().len()],
         };
         let held = vec![0; store.modules().len()];
@@ -178,7 +178,14 @@ impl InplaceOp2 for Update<'_> {
             let range = segment.start..segment.end;
             let (p, g, m) = (&mut params[range.clone()], &grad[range.clone()], &mut first[range.clone()]);
             match self.rule {
-                OptimSpec::Adamw(spec) => adamw(spec, self.step, rate, decay, p, g, m, &mut second[range]),
+                OptimSpec::Adamw(spec) => {
+                    let constants = (spec.betas, spec.eps);
+                    adam::<false>(constants, self.step, rate, decay, p, g, m, &mut second[range]);
+                }
+                OptimSpec::Adam(spec) => {
+                    let constants = (spec.betas, spec.eps);
+                    adam::<true>(constants, self.step, rate, decay, p, g, m, &mut second[range]);
+                }
                 OptimSpec::Sgd(spec) => sgd(spec, self.step, rate, decay, p, g, m),
             }
         }
@@ -186,16 +193,26 @@ impl InplaceOp2 for Update<'_> {
     }
 }
 
-/// `p -= lr wd p`, then the bias-corrected Adam step; moments and update in f32, constants in f64.
+/// `p -= lr wd p`, or `g += wd p` where the decay is coupled, then the bias-corrected Adam step; moments and update in
+/// f32, constants in f64.
 #[expect(clippy::too_many_arguments, reason = "an update rule's operands")]
-fn adamw(spec: &AdamwSpec, step: u64, rate: f64, decay: f64, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
-    let [b1, b2] = spec.betas;
+fn adam<const COUPLED: bool>(
+    ([b1, b2], eps): ([f64; 2], f64),
+    step: u64,
+    rate: f64,
+    decay: f64,
+    p: &mut [f32],
+    g: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+) {
     let correction1 = 1.0 - b1.powf(step as f64);
     let correction2 = 1.0 - b2.powf(step as f64);
-    let shrink = (1.0 - rate * decay) as f32;
+    let shrink = if COUPLED { 1.0 } else { (1.0 - rate * decay) as f32 };
+    let decay = decay as f32;
     let size = (rate / correction1) as f32;
     let root = (1.0 / correction2.sqrt()) as f32;
-    let eps = spec.eps as f32;
+    let eps = eps as f32;
     let (b1, b2, c1, c2) = (b1 as f32, b2 as f32, (1.0 - b1) as f32, (1.0 - b2) as f32);
     let chunks =
         p.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK)).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
@@ -204,6 +221,7 @@ fn adamw(spec: &AdamwSpec, step: u64, rate: f64, decay: f64, p: &mut [f32], g: &
             #[inline(always)]
             || {
                 for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m.iter_mut()).zip(v.iter_mut()) {
+                    let g = if COUPLED { g + decay * *p } else { g };
                     *m = b1 * *m + c1 * g;
                     *v = b2 * *v + c2 * g * g;
                     *p = *p * shrink - size * *m / (v.sqrt() * root + eps);

@@ -8,33 +8,39 @@ use crate::datasets::Splits;
 use crate::spec::ValidationSpec;
 use crate::{DataError, Result};
 
-/// Checks that queries have matches and returns what a reader should know of that.
-pub(crate) fn check(splits: &Splits, validation: ValidationSpec, root: &Path) -> Result<Vec<String>> {
-    let mut notes = Vec::new();
+/// Checks that queries have matches. Returns what a reader should know of that, and the queries none of which has a
+/// match by another camera.
+pub(crate) fn check(splits: &Splits, validation: ValidationSpec, root: &Path) -> Result<(Vec<String>, Option<Split>)> {
+    let (mut notes, mut of_one_camera) = (Vec::new(), None);
     let pairs = [
         (Split::Query, Split::Gallery, true),
         (Split::OccludedQuery, Split::Gallery, false),
         (Split::ValidationQuery, Split::ValidationGallery, validation.identities > 0.0),
     ];
     for (queries, gallery, required) in pairs {
-        let Some((queries, all)) = splits.get(&queries).map(|records| (records, queries.name())) else { continue };
-        let gallery = splits.get(&gallery).map_or(&[][..], Vec::as_slice);
-        let (matched, usable) = matched(queries, gallery);
+        let Some((split, records)) = splits.get(&queries).map(|records| (queries, records)) else { continue };
+        let (all, gallery) = (split.name(), splits.get(&gallery).map_or(&[][..], Vec::as_slice));
+        let (matched, usable) = matched(records, gallery);
         if required && matched == 0 {
-            return Err(DataError::Invalid {
-                problem: format!(
-                    "no {all} picture has a match (the same identity seen by another camera) in its gallery"
-                ),
-                remedy: "check that query and gallery belong together and that the names give the cameras".to_owned(),
-                path: root.to_path_buf(),
-            });
+            let pids: BTreeSet<i64> = gallery.iter().filter(|record| record.usable).map(|record| record.pid).collect();
+            if !records.iter().any(|record| record.usable && pids.contains(&record.pid)) {
+                return Err(DataError::Invalid {
+                    problem: format!("no {all} picture has a match (the same identity) in its gallery"),
+                    remedy: "check that query and gallery belong together".to_owned(),
+                    path: root.to_path_buf(),
+                });
+            }
+            of_one_camera = of_one_camera.or(Some(split));
         }
         if matched < usable {
-            notes.push(format!("{} of {usable} {all} pictures have no match and are not scored", usable - matched));
+            notes.push(format!(
+                "{} of {usable} {all} pictures have no match by another camera, without which they are not scored",
+                usable - matched
+            ));
         }
     }
     notes.extend(shared_identities(splits));
-    Ok(notes)
+    Ok((notes, of_one_camera))
 }
 
 /// Pictures, identities and cameras of a split.

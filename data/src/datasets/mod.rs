@@ -118,7 +118,8 @@ pub fn open(spec: &DataSpec, settings: &OpenSettings) -> Result<Dataset> {
         path: root.clone(),
     })?;
     notes.extend(holdout::hold_out(&mut splits, settings.validation, &root)?);
-    notes.extend(check::check(&splits, settings.validation, &root)?);
+    let (more, of_one_camera) = check::check(&splits, settings.validation, &root)?;
+    notes.extend(more);
     let counts = splits.iter().map(|(split, records)| check::counts(*split, records)).collect();
     Ok(Dataset {
         name,
@@ -130,6 +131,7 @@ pub fn open(spec: &DataSpec, settings: &OpenSettings) -> Result<Dataset> {
         synthetic,
         counts,
         notes,
+        of_one_camera,
         memories: Arc::new([index.path().to_path_buf()]),
     })
 }

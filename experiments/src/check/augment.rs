@@ -37,11 +37,11 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
         }
     }
     if run.pretrain.objective.algorithm().is_some() {
-        found.extend(betas("pretrain.train.optim.adamw.betas", &run.pretrain.train.optim));
+        found.extend(betas("pretrain.train.optim", &run.pretrain.train.optim));
     }
     if let Some(spec) = supervised(run) {
         found.extend(pair(&format!("{SUPERVISED}.augment.erasing.area"), spec.augment.erasing.area, 1.0));
-        found.extend(betas(&format!("{SUPERVISED}.train.optim.adamw.betas"), &spec.train.optim));
+        found.extend(betas(&format!("{SUPERVISED}.train.optim"), &spec.train.optim));
     }
     found
 }
@@ -65,10 +65,15 @@ fn pair(path: &str, [low, high]: [f64; 2], most: f64) -> Option<Finding> {
 
 /// Decay rates in [0, 1).
 fn betas(path: &str, optim: &OptimSpec) -> Option<Finding> {
-    let OptimSpec::Adamw(spec) = optim else { return None };
-    if spec.betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
+    let (name, betas) = match optim {
+        OptimSpec::Adamw(spec) => ("adamw", spec.betas),
+        OptimSpec::Adam(spec) => ("adam", spec.betas),
+        OptimSpec::Sgd(_) => return None,
+    };
+    if betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
         return None;
     }
-    let message = format!("AdamW's decay rates [{}, {}] must be at least 0 and below 1", spec.betas[0], spec.betas[1]);
-    Some(Finding::error("spec::out-of-range", message).at(path, "out of range").help("MAE uses [0.9, 0.95]"))
+    let message = format!("`{name}`'s decay rates [{}, {}] must be at least 0 and below 1", betas[0], betas[1]);
+    let finding = Finding::error("spec::out-of-range", message).at(format!("{path}.{name}.betas"), "out of range");
+    Some(finding.help("MAE uses [0.9, 0.95], Adam's authors [0.9, 0.999]"))
 }

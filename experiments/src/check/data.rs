@@ -4,10 +4,13 @@ use reid_data::spec::{DataSpec, Use};
 use reid_objectives::spec::ProtocolSpec;
 
 use super::{Finding, SUPERVISED, supervised};
-use crate::spec::RunSpec;
+use crate::spec::{RunSpec, TestData};
 
 /// Whether a run has validation identities to choose on.
 pub(super) fn has_validation(run: &RunSpec) -> bool {
+    if run.test_on != TestData::Same {
+        return false;
+    }
     let own = match &run.data {
         DataSpec::Synthetic(spec) => spec.validation_identities > 0,
         _ => false,
@@ -43,7 +46,7 @@ fn uses(run: &RunSpec) -> Vec<Finding> {
     let key = run.data.key();
     let place = format!("data.{key}");
     let trains = match &run.protocol {
-        ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) => true,
+        ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) | ProtocolSpec::Uda(_) => true,
         ProtocolSpec::Frozen(frozen) => frozen.linear_probe().is_some(),
     };
     let mut findings = Vec::new();
@@ -56,14 +59,14 @@ fn uses(run: &RunSpec) -> Vec<Finding> {
             let help = format!("write it below `pretrain`: `pretrain: {{data: {{other: {{{key}: {{root: ..}}}}}}}}`");
             findings.push(finding.help(help));
         }
+        Use::Training if run.test_on != TestData::Same => {}
         Use::Training => {
             let message = format!("`{key}` has nothing to test on");
             let finding = Finding::error("spec::nothing-to-test", message).at(place, "for training only");
-            findings.push(
-                finding.help(
-                    "take a set with queries as `data`, and name this one in `train_with` or below `pretrain.data`",
-                ),
-            );
+            findings.push(finding.help(
+                "name a set with queries in `test_on: {other: ..}`, or take one as `data` and name this one in \
+                     `train_with` or below `pretrain.data`",
+            ));
         }
         Use::Testing => {
             let message = format!("`{key}` has nothing to train on");
@@ -72,6 +75,13 @@ fn uses(run: &RunSpec) -> Vec<Finding> {
                 "name a set to train on, such as `train_with: [{market1501: {root: ..}}]`, or take the protocol `frozen`",
             ));
         }
+    }
+    if let TestData::Other(other) = &run.test_on
+        && !matches!(other.good_for(), Use::Both | Use::Testing)
+    {
+        let message = format!("`test_on`: `{}` has nothing to test on", other.key());
+        let finding = Finding::error("spec::nothing-to-test", message).at("test_on.other", "");
+        findings.push(finding.help("name a set with queries and a gallery"));
     }
     for (at, other) in run.train_with.iter().enumerate() {
         let key = other.key();

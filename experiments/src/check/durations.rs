@@ -42,6 +42,7 @@ fn warmup(train: &str, spec: &TrainSpec, (said, epochs): (&str, usize)) -> Optio
         ScheduleSpec::WarmupCosine(schedule) => ("warmup_cosine", schedule.warmup),
         ScheduleSpec::DinoCosine(schedule) => ("dino_cosine", schedule.warmup),
         ScheduleSpec::TransreidCosine(schedule) => ("transreid_cosine", schedule.warmup),
+        ScheduleSpec::WarmupSteps(schedule) => ("warmup_steps", schedule.warmup),
         ScheduleSpec::Steps(_) => return None,
     };
     let Duration::Epochs(length) = warmup else { return None };

@@ -58,8 +58,33 @@ impl Finding {
     }
 }
 
-/// Runs every rule.
+/// Runs every rule on each part of a run.
 pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
+    let (source, target) = run.legs();
+    let Some(source) = source else { return of_part(run) };
+    // What the parts have in common is said once.
+    let mut found: Vec<Finding> = Vec::new();
+    for (part, names) in [(target, &UDA_TARGET[..]), (source, &UDA_SOURCE[..])] {
+        for mut finding in of_part(&part) {
+            for (path, _) in &mut finding.at {
+                if let Some((from, to)) = names.iter().find(|(from, _)| path.starts_with(from)) {
+                    *path = format!("{to}{}", &path[from.len()..]);
+                }
+            }
+            if !found.iter().any(|known| known.message == finding.message && known.at == finding.at) {
+                found.push(finding);
+            }
+        }
+    }
+    found
+}
+
+/// Where the fields of a part of domain adaptation stand.
+const UDA_TARGET: [(&str, &str); 1] = [(USL, "protocol.uda.usl")];
+const UDA_SOURCE: [(&str, &str); 3] =
+    [(SUPERVISED, "protocol.uda.supervised"), ("data", "protocol.uda.source"), ("test_on.other", "data")];
+
+fn of_part(run: &RunSpec) -> Vec<Finding> {
     let rules: [fn(&RunSpec) -> Vec<Finding>; 17] = [
         geometry::check,
         variants::check,
@@ -135,21 +160,21 @@ fn up_reid(run: &RunSpec) -> Option<&UpReidSpec> {
 fn supervised(run: &RunSpec) -> Option<&SupervisedSpec> {
     match &run.protocol {
         ProtocolSpec::Supervised(spec) => Some(spec),
-        ProtocolSpec::Frozen(_) | ProtocolSpec::Usl(_) => None,
+        ProtocolSpec::Frozen(_) | ProtocolSpec::Usl(_) | ProtocolSpec::Uda(_) => None,
     }
 }
 
 fn usl(run: &RunSpec) -> Option<&UslSpec> {
     match &run.protocol {
         ProtocolSpec::Usl(spec) => Some(spec),
-        ProtocolSpec::Frozen(_) | ProtocolSpec::Supervised(_) => None,
+        ProtocolSpec::Frozen(_) | ProtocolSpec::Supervised(_) | ProtocolSpec::Uda(_) => None,
     }
 }
 
 fn linear_probe(run: &RunSpec) -> Option<&LinearProbeSpec> {
     match &run.protocol {
         ProtocolSpec::Frozen(spec) => spec.linear_probe(),
-        ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) => None,
+        ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) | ProtocolSpec::Uda(_) => None,
     }
 }
 

@@ -1,26 +1,15 @@
-//! The Jaccard distance of k-reciprocal neighbours (Zhong et al., CVPR 2017), as cluster contrast computes it for
-//! clustering: not that of re-ranking, which weighs and normalises otherwise.
+//! The Jaccard distance that pictures are clustered by, as cluster contrast computes it (its `faiss_rerank.py`; the same
+//! in `SpCL` and `OpenUnReID`).
 //!
-//! With `N(i, k)` the k nearest of i, itself among them, and `R(i, k) = { j in N(i, k) : i in N(j, k) }`:
-//!
-//! - `R*(i)` is `R(i, k1)` with every `H = R(j, round(k1 / 2) + 1)` of a j in it of which more than two thirds are in
-//!   `R(i, k1)`; `round` is to even.
-//! - `V(i, j)` is the softmax over j in `R*(i)` of `-(2 - 2 cos(i, j))`, and 0 elsewhere.
-//! - With `k2 > 1`, V's rows become the means of those of the k2 nearest.
-//! - `d(i, j) = 1 - m / (2 - m)` with `m = sum_l min(V(i, l), V(j, l))`, at least 0.
-//!
-//! Exact, as rows of V sum to 1. Rows are sparse: the distance of two pictures that share no column is 1, and is never
-//! computed. Sums run over columns in ascending order, whatever the number of threads.
+//! Neighbourhoods have `k1` and `round(k1 / 2) + 1` pictures, the picture itself among them, where `round` is to even;
+//! neighbours are weighed by the softmax of `-(2 - 2 cos(i, j))`.
 
-use rayon::prelude::*;
 use reid_backbones::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::neighbours::Neighbours;
-
-/// Share of a half set that must be in the set that it is to extend.
-const OVERLAP: (usize, usize) = (2, 3);
+use crate::math::neighbours::Neighbours;
+use crate::math::reciprocal::{Jaccard, Sizes, dot, round_to_even_half};
 
 /// Neighbourhoods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -41,188 +30,15 @@ impl Default for JaccardSpec {
     }
 }
 
-/// Rows of weights that are mostly 0.
-#[derive(Clone, Debug, Default)]
-struct Sparse {
-    /// `[n + 1]`: where each row begins.
-    starts: Vec<usize>,
-    columns: Vec<u32>,
-    values: Vec<f32>,
-}
-
-impl Sparse {
-    fn from_rows(rows: Vec<Vec<(u32, f32)>>) -> Self {
-        let mut sparse = Self { starts: vec![0], ..Self::default() };
-        for row in rows {
-            sparse.columns.extend(row.iter().map(|(column, _)| column));
-            sparse.values.extend(row.iter().map(|(_, value)| value));
-            sparse.starts.push(sparse.columns.len());
-        }
-        sparse
-    }
-
-    fn row(&self, i: usize) -> impl Iterator<Item = (u32, f32)> + '_ {
-        let range = self.starts[i]..self.starts[i + 1];
-        self.columns[range.clone()].iter().copied().zip(self.values[range].iter().copied())
-    }
-
-    fn transposed(&self) -> Self {
-        let n = self.starts.len() - 1;
-        let mut starts = vec![0; n + 1];
-        for &column in &self.columns {
-            starts[column as usize + 1] += 1;
-        }
-        for i in 0..n {
-            starts[i + 1] += starts[i];
-        }
-        let mut next = starts.clone();
-        let (mut columns, mut values) = (vec![0; self.columns.len()], vec![0.0; self.values.len()]);
-        for i in 0..n {
-            for (column, value) in self.row(i) {
-                let at = &mut next[column as usize];
-                (columns[*at], values[*at]) = (i as u32, value);
-                *at += 1;
-            }
-        }
-        Self { starts, columns, values }
-    }
-}
-
-/// Jaccard distances between n pictures.
-#[derive(Clone, Debug)]
-pub struct Jaccard {
-    rows: Sparse,
-    columns: Sparse,
-}
-
-impl Jaccard {
-    /// Of features of length 1.
-    ///
-    /// # Shapes
-    /// - `features`: `[n, d]`, row-major, `d = width`
-    ///
-    /// # Errors
-    /// If a matrix product fails.
-    pub fn of(features: &[f32], width: usize, spec: JaccardSpec) -> Result<Self> {
-        let near = Neighbours::of(features, width, spec.k1)?;
-        let n = near.len();
-        let half = round_to_even_half(spec.k1) + 1;
-        let reciprocal = |k: usize| -> Vec<Vec<u32>> {
-            let row = |i: usize| {
-                let mutual = |&j: &u32| near.row(j as usize).iter().take(k).any(|&back| back as usize == i);
-                let mut row: Vec<u32> = near.row(i).iter().take(k).copied().filter(mutual).collect();
-                row.sort_unstable();
-                row
-            };
-            (0..n).into_par_iter().map(row).collect()
-        };
-        let (whole, halves) = (reciprocal(spec.k1), reciprocal(half));
-        let weights = |i: usize| {
-            let own = &whole[i];
-            let mut extended = own.clone();
-            for &j in own {
-                let half = &halves[j as usize];
-                let shared = half.iter().filter(|l| own.binary_search(l).is_ok()).count();
-                if OVERLAP.1 * shared > OVERLAP.0 * half.len() {
-                    extended.extend(half);
-                }
-            }
-            extended.sort_unstable();
-            extended.dedup();
-            softmax(features, width, i, extended)
-        };
-        let mut rows: Vec<Vec<(u32, f32)>> = (0..n).into_par_iter().map(weights).collect();
-        if spec.k2 > 1 {
-            let of = &rows;
-            let averaged = |i: usize| mean_row(near.row(i).iter().take(spec.k2).map(|&j| of[j as usize].as_slice()));
-            rows = (0..n).into_par_iter().map(averaged).collect();
-        }
-        let rows = Sparse::from_rows(rows);
-        let columns = rows.transposed();
-        Ok(Self { rows, columns })
-    }
-
-    /// Number of pictures.
-    pub fn len(&self) -> usize {
-        self.rows.starts.len() - 1
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The pictures that share a column with one, in ascending order, and their distances from it. All others are at
-    /// distance 1. `scratch` is kept between calls.
-    pub fn near(&self, i: usize, scratch: &mut Scratch) -> Vec<(u32, f32)> {
-        scratch.sums.resize(self.len(), 0.0);
-        for (column, own) in self.rows.row(i) {
-            for (j, other) in self.columns.row(column as usize) {
-                let sum = &mut scratch.sums[j as usize];
-                // A sum of positive weights is 0 only before the first of them.
-                if *sum == 0.0 {
-                    scratch.touched.push(j);
-                }
-                *sum += own.min(other);
-            }
-        }
-        scratch.touched.sort_unstable();
-        let distance = |j: u32| {
-            let shared = std::mem::take(&mut scratch.sums[j as usize]);
-            (j, (1.0 - shared / (2.0 - shared)).max(0.0))
-        };
-        scratch.touched.drain(..).map(distance).collect()
-    }
-
-    /// For every picture those within `eps` of it, which is below 1, itself among them, in ascending order.
-    pub fn within(&self, eps: f32) -> Vec<Vec<u32>> {
-        let row = |scratch: &mut Scratch, i| {
-            self.near(i, scratch).into_iter().filter(|(_, distance)| *distance <= eps).map(|(j, _)| j).collect()
-        };
-        (0..self.len()).into_par_iter().map_init(Scratch::default, row).collect()
-    }
-}
-
-/// Sums that a row of distances is made of.
-#[derive(Clone, Debug, Default)]
-pub struct Scratch {
-    /// `[n]`, all 0 between two rows.
-    sums: Vec<f32>,
-    touched: Vec<u32>,
-}
-
-/// `round(k / 2)`, halves to even, as `numpy.around` does.
-fn round_to_even_half(k: usize) -> usize {
-    let floor = k / 2;
-    if k.is_multiple_of(2) { floor } else { floor + floor % 2 }
-}
-
-/// Weights of a row: softmax of `-(2 - 2 cos)` over its columns.
-fn softmax(features: &[f32], width: usize, i: usize, columns: Vec<u32>) -> Vec<(u32, f32)> {
-    let row = |at: usize| &features[at * width..][..width];
-    let own = row(i);
-    let cosine = |j: &u32| {
-        let products = own.iter().zip(row(*j as usize)).map(|(a, b)| f64::from(*a) * f64::from(*b));
-        products.sum::<f64>()
-    };
-    let weights: Vec<f64> = columns.iter().map(|j| (2.0 * cosine(j) - 2.0).exp()).collect();
-    let sum: f64 = weights.iter().sum();
-    columns.into_iter().zip(weights).map(|(j, weight)| (j, (weight / sum) as f32)).collect()
-}
-
-/// The mean of rows, columns in ascending order.
-fn mean_row<'a>(rows: impl Iterator<Item = &'a [(u32, f32)]>) -> Vec<(u32, f32)> {
-    let mut count = 0;
-    let mut all: Vec<(u32, f32)> = Vec::new();
-    for row in rows {
-        count += 1;
-        all.extend(row);
-    }
-    // Stable, so that the weights of a column are added in the order of the rows.
-    all.sort_by_key(|(column, _)| *column);
-    let of_column = |weights: &[(u32, f32)]| {
-        let sum: f64 = weights.iter().map(|(_, weight)| f64::from(*weight)).sum();
-        (weights[0].0, (sum / f64::from(count)) as f32)
-    };
-    all.chunk_by(|a, b| a.0 == b.0).map(of_column).collect()
+/// Distances between features of length 1.
+///
+/// # Shapes
+/// - `features`: `[n, d]`, row-major, `d = width`
+///
+/// # Errors
+/// If a matrix product fails.
+pub fn jaccard(features: &[f32], width: usize, spec: JaccardSpec) -> Result<Jaccard> {
+    let near = Neighbours::of(features, width, spec.k1)?;
+    let sizes = Sizes { whole: spec.k1, half: round_to_even_half(spec.k1) + 1, averaged: spec.k2 };
+    Ok(Jaccard::of_neighbours(&near, sizes, |i, j| 2.0 - 2.0 * dot(features, width, i, j)))
 }

@@ -1,4 +1,4 @@
-//! Clusters of pictures that nobody has named: neighbours, their Jaccard distance, DBSCAN, how good the clusters are,
+//! Clusters of pictures that nobody has named: the Jaccard distance of their neighbours, DBSCAN, how good the clusters are,
 //! and a memory of them to learn by.
 //!
 //! Exact, and without an array of n x n values: of each picture only its nearest neighbours are kept, and distances
@@ -7,5 +7,4 @@
 pub mod dbscan;
 pub mod jaccard;
 pub mod memory;
-pub mod neighbours;
 pub mod quality;

@@ -2,8 +2,13 @@
 //! and patches. Nothing here holds state, draws from a hidden generator or touches the disk.
 
 pub mod distance;
+pub mod expansion;
 pub mod mask;
+pub mod neighbours;
 pub mod patch;
 pub mod ranking;
+pub mod reciprocal;
+pub mod rerank;
 pub mod schedule;
 pub mod spectrum;
+pub mod verification;

@@ -1,7 +1,7 @@
 //! Exact retrieval evaluation: average precision, inverse negative penalty and CMC.
 //!
-//! The Market-1501 protocol. A query's gallery loses the pictures of its own identity taken by its
-//! own camera; what is left is ranked by distance, ties in gallery order. A query without a match
+//! The Market-1501 protocol, unless [`RankSpec`] says otherwise. A query's gallery loses the pictures of its own
+//! identity taken by its own camera; what is left is ranked by distance, ties in gallery order. A query without a match
 //! left is skipped and counts nowhere. With `r_1 < ... < r_m` the ranks of the `m` matches,
 //!
 //! - `AP = (1/m) sum_i i / r_i` (steps, no interpolation),
@@ -13,14 +13,67 @@
 //! queries at a time. Blocks depend on the gallery's size alone and every sum has a fixed order, so
 //! the result does not depend on the number of threads.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use reid_backbones::{Result, ops};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::distance::squared_norm;
 
 /// Values in one block of distances: 32 MiB.
 const BLOCK_VALUES: usize = 1 << 23;
+
+/// What counts in a ranked gallery.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RankSpec {
+    /// What becomes of pictures of the query's identity by the query's camera.
+    pub same_camera: SameCamera,
+    /// How precision is averaged.
+    pub average_precision: AveragePrecision,
+    /// What CMC counts.
+    pub cmc: CmcShots,
+}
+
+/// What becomes of gallery pictures that show the query's identity to the query's camera.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SameCamera {
+    /// They are left out, as in all protocols with cameras: next to the query in time, they are no test.
+    #[default]
+    Removed,
+    /// They are matches like others, for data whose pictures all come from one camera or from unknown ones. Such numbers
+    /// are higher, and no paper's.
+    Kept,
+}
+
+/// How precision is averaged over the matches of a query.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AveragePrecision {
+    /// `(1/m) sum_i i / r_i`: fast-reid, torchreid and the `TransReID` family.
+    #[default]
+    Steps,
+    /// Under the curve through the points before and after each match: `(1/m) sum_i (p_i + q_i) / 2` with
+    /// `p_i = i / r_i` and `q_i = (i - 1) / (r_i - 1)`, 1 where `r_i` is 1. Market-1501's own evaluation; it reads 0.5
+    /// to 2 points lower.
+    Trapezoid,
+}
+
+/// What the cumulative matching characteristic counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CmcShots {
+    /// All pictures of the gallery.
+    #[default]
+    All,
+    /// One picture of every identity of the gallery, drawn at random: `CUHK03`'s classic protocol. The mean over all
+    /// draws is computed exactly; references average ten draws. Average precision is over all pictures as ever.
+    Single,
+}
 
 /// Identities and cameras of a set of pictures.
 #[derive(Clone, Copy, Debug)]
@@ -31,13 +84,12 @@ pub struct Labels<'a> {
     pub cameras: &'a [u32],
 }
 
-/// Features of a set of pictures with their labels.
-#[derive(Clone, Copy, Debug)]
-pub struct Samples<'a> {
-    /// `[n, d]`, row-major.
-    pub features: &'a [f32],
-    /// `[n]`.
-    pub labels: Labels<'a>,
+impl Labels<'_> {
+    /// Number of pictures.
+    fn len(&self) -> usize {
+        assert_eq!(self.pids.len(), self.cameras.len(), "identities and cameras differ in number");
+        self.pids.len()
+    }
 }
 
 /// How one query fared.
@@ -69,88 +121,136 @@ pub struct Ranking {
     pub valid: usize,
 }
 
-/// Ranks the gallery for each query by squared Euclidean distance.
+/// Distances of queries from a gallery, computed in blocks of queries.
+pub trait Distances: Sync {
+    /// Distances of some queries from the whole gallery.
+    ///
+    /// # Shapes
+    /// - output: `[queries.len(), g]`, row-major
+    ///
+    /// # Errors
+    /// If a matrix product fails.
+    fn rows(&self, queries: Range<usize>) -> Result<Vec<f32>>;
+}
+
+/// Squared Euclidean distances of features.
 ///
 /// Features are compared as they are: where the protocol wants it, they have gone through
 /// [`normalize_rows`](super::distance::normalize_rows) before.
-///
-/// # Shapes
-/// - `query.features`: `[q, d]`, `gallery.features`: `[g, d]`, `d = width`
-///
-/// # Errors
-/// If the matrix product fails.
-///
-/// # Panics
-/// If features and labels disagree in number: our bug.
-pub fn rank(query: Samples<'_>, gallery: Samples<'_>, width: usize, max_rank: usize) -> Result<Ranking> {
-    let gallery_len = check(gallery, width);
-    let query_len = check(query, width);
-    if gallery_len == 0 || query_len == 0 {
-        return Ok(Ranking::summarize(vec![None; query_len], max_rank.min(gallery_len)));
-    }
-    let gallery_norms: Vec<f32> = gallery.features.chunks_exact(width).map(|row| squared_norm(row) as f32).collect();
-    let others = Tensor::from_slice(gallery.features, (gallery_len, width), &Device::Cpu)?; // [g, d]
-
-    let block_rows = (BLOCK_VALUES / gallery_len).clamp(16, 512);
-    let mut per_query = Vec::with_capacity(query_len);
-    for (block_idx, rows) in query.features.chunks(block_rows * width).enumerate() {
-        let block = Tensor::from_slice(rows, (rows.len() / width, width), &Device::Cpu)?; // [rows, d]
-        let mut distances: Vec<f32> = ops::dot_products(&block, &others)?.flatten_all()?.to_vec1()?; // [rows, g]
-        let first = block_idx * block_rows;
-        let scores = distances.par_chunks_exact_mut(gallery_len).zip(rows.par_chunks_exact(width)).enumerate().map(
-            |(offset, (row, feature))| {
-                let query_norm = squared_norm(feature) as f32;
-                for (value, gallery_norm) in row.iter_mut().zip(&gallery_norms) {
-                    *value = query_norm + gallery_norm - 2.0 * *value;
-                }
-                let at = first + offset;
-                score(row, query.labels.pids[at], query.labels.cameras[at], gallery.labels)
-            },
-        );
-        per_query.par_extend(scores);
-    }
-    Ok(Ranking::summarize(per_query, max_rank.min(gallery_len)))
+pub struct SquaredEuclidean<'a> {
+    query: &'a [f32],
+    gallery: Tensor,
+    gallery_norms: Vec<f32>,
+    width: usize,
 }
 
-/// Ranks the gallery for each query by distances that are given row by row.
+impl<'a> SquaredEuclidean<'a> {
+    /// Between the rows of two sets.
+    ///
+    /// # Shapes
+    /// - `query`: `[q, d]`, `gallery`: `[g, d]`, row-major, `d = width`
+    ///
+    /// # Errors
+    /// If candle refuses.
+    pub fn new(query: &'a [f32], gallery: &[f32], width: usize) -> Result<Self> {
+        let gallery_norms: Vec<f32> = gallery.par_chunks_exact(width).map(|row| squared_norm(row) as f32).collect();
+        let gallery = Tensor::from_slice(gallery, (gallery_norms.len(), width), &Device::Cpu)?; // [g, d]
+        Ok(Self { query, gallery, gallery_norms, width })
+    }
+}
+
+impl Distances for SquaredEuclidean<'_> {
+    fn rows(&self, queries: Range<usize>) -> Result<Vec<f32>> {
+        let rows = &self.query[queries.start * self.width..queries.end * self.width];
+        let block = Tensor::from_slice(rows, (queries.len(), self.width), &Device::Cpu)?; // [rows, d]
+        let mut distances: Vec<f32> = ops::dot_products(&block, &self.gallery)?.flatten_all()?.to_vec1()?; // [rows, g]
+        let of_queries =
+            distances.par_chunks_exact_mut(self.gallery_norms.len()).zip(rows.par_chunks_exact(self.width));
+        of_queries.for_each(|(row, feature)| {
+            let query_norm = squared_norm(feature) as f32;
+            for (value, gallery_norm) in row.iter_mut().zip(&self.gallery_norms) {
+                *value = query_norm + gallery_norm - 2.0 * *value;
+            }
+        });
+        Ok(distances)
+    }
+}
+
+/// Distances that are known already.
+pub struct Given<'a> {
+    /// `[q, g]`, row-major.
+    pub values: &'a [f32],
+    /// Pictures of the gallery.
+    pub gallery: usize,
+}
+
+impl Distances for Given<'_> {
+    fn rows(&self, queries: Range<usize>) -> Result<Vec<f32>> {
+        Ok(self.values[queries.start * self.gallery..queries.end * self.gallery].to_vec())
+    }
+}
+
+/// Queries in one block of distances from a gallery of `gallery` pictures.
+pub(crate) fn block_rows(gallery: usize) -> usize {
+    (BLOCK_VALUES / gallery.max(1)).clamp(16, 512)
+}
+
+/// Ranks the gallery for each query; CMC goes as far as `max_rank`.
+///
+/// # Errors
+/// If a distance cannot be computed.
 ///
 /// # Panics
-/// If there are fewer or more rows than queries, or a row is not as long as the gallery: our bug.
-pub fn rank_by_distances<'a>(
-    rows: impl IntoIterator<Item = &'a [f32]>,
+/// If labels and distances disagree in number: our bug.
+pub fn rank(
+    distances: &impl Distances,
     query: Labels<'_>,
     gallery: Labels<'_>,
+    spec: RankSpec,
     max_rank: usize,
-) -> Ranking {
-    let mut rows = rows.into_iter();
-    let per_query = query.pids.iter().zip(query.cameras).map(|(&pid, &camera)| {
-        let row = rows.next().expect("one row of distances for each query");
-        score(row, pid, camera, gallery)
-    });
-    let per_query = per_query.collect();
-    assert!(rows.next().is_none(), "more rows of distances than queries");
-    Ranking::summarize(per_query, max_rank.min(gallery.pids.len()))
+) -> Result<Ranking> {
+    let (query_len, gallery_len) = (query.len(), gallery.len());
+    let depth = max_rank.min(gallery_len);
+    if gallery_len == 0 || query_len == 0 {
+        return Ok(Ranking::summarize(&vec![None; query_len], depth));
+    }
+    let people = (spec.cmc == CmcShots::Single).then(|| People::of(gallery.pids));
+    let scorer = Scorer { gallery, people, spec, depth };
+    let mut scored = Vec::with_capacity(query_len);
+    let block = block_rows(gallery_len);
+    for first in (0..query_len).step_by(block) {
+        let rows = distances.rows(first..(first + block).min(query_len))?; // [rows, g]
+        let of_row = |(offset, row): (usize, &[f32])| {
+            let at = first + offset;
+            scorer.score(row, query.pids[at], query.cameras[at])
+        };
+        scored.par_extend(rows.par_chunks_exact(gallery_len).enumerate().map(of_row));
+    }
+    assert_eq!(scored.len(), query_len, "distances and queries differ in number");
+    Ok(Ranking::summarize(&scored, depth))
 }
 
 impl Ranking {
     /// Means over valid queries, in query order; `depth` entries of CMC.
-    fn summarize(per_query: Vec<Option<QueryScore>>, depth: usize) -> Self {
-        let mut first_hits = vec![0_usize; depth];
+    fn summarize(scored: &[Option<Scored>], depth: usize) -> Self {
+        let mut hits = vec![0.0; depth];
         let (mut ap_sum, mut inp_sum, mut valid) = (0.0, 0.0, 0);
-        for score in per_query.iter().flatten() {
+        for Scored { score, hits: drawn } in scored.iter().flatten() {
             ap_sum += score.ap;
             inp_sum += score.inp;
             valid += 1;
-            if let Some(count) = first_hits.get_mut(score.first_hit as usize - 1) {
-                *count += 1;
+            match drawn {
+                Some(drawn) => hits.iter_mut().zip(drawn).for_each(|(sum, share)| *sum += share),
+                None => hits.iter_mut().skip(score.first_hit as usize - 1).take(1).for_each(|sum| *sum += 1.0),
             }
         }
-        let mut hits = 0;
-        let cmc = first_hits.iter().map(|count| {
-            hits += count;
-            hits as f64 / valid as f64
+        let mut found = 0.0;
+        let cmc = hits.into_iter().map(|share| {
+            found += share;
+            found / valid as f64
         });
         let cmc = cmc.collect();
+        let per_query = scored.iter().map(|scored| scored.as_ref().map(|scored| scored.score)).collect();
         Self { per_query, cmc, map: ap_sum / valid as f64, minp: inp_sum / valid as f64, valid }
     }
 
@@ -161,47 +261,120 @@ impl Ranking {
     }
 }
 
-/// Number of samples.
-fn check(samples: Samples<'_>, width: usize) -> usize {
-    let Labels { pids, cameras } = samples.labels;
-    assert_eq!(pids.len(), cameras.len(), "identities and cameras differ in number");
-    assert_eq!(samples.features.len(), pids.len() * width, "features and labels differ in number");
-    pids.len()
+/// One query's score.
+#[derive(Clone)]
+struct Scored {
+    score: QueryScore,
+    /// `[depth]`, where one picture of each identity is drawn: the probability of the match to be at that rank.
+    hits: Option<Vec<f64>>,
 }
 
-/// Scores one query; none if it has no match.
-fn score(distances: &[f32], pid: i64, camera: u32, gallery: Labels<'_>) -> Option<QueryScore> {
-    assert_eq!(distances.len(), gallery.pids.len(), "a row of distances and the gallery differ in length");
-    let same_pid = gallery.pids.iter().enumerate().filter(|&(_, &other)| other == pid);
-    let mut matches: Vec<u64> = same_pid
-        .filter(|&(index, _)| gallery.cameras[index] != camera)
-        .map(|(index, _)| order_key(distances[index], index))
-        .collect();
-    matches.sort_unstable();
-    let last = *matches.last()?;
+/// The identities of a gallery, numbered.
+struct People {
+    /// `[g]`.
+    of: Vec<u32>,
+    /// Pictures of each.
+    pictures: Vec<u32>,
+}
 
-    // `ahead[i]`: other people's pictures between match `i - 1` and match `i`. Those behind the last
-    // match change nothing.
-    let mut ahead = vec![0_u32; matches.len()];
-    for (index, (&distance, &other)) in distances.iter().zip(gallery.pids).enumerate() {
-        let key = order_key(distance, index);
-        if other != pid && key < last {
-            ahead[matches.partition_point(|&at| at < key)] += 1;
+impl People {
+    fn of(pids: &[i64]) -> Self {
+        let mut numbers = BTreeMap::new();
+        let mut pictures = Vec::new();
+        let number = |pid| {
+            let number = *numbers.entry(pid).or_insert(pictures.len() as u32);
+            pictures.resize(pictures.len().max(number as usize + 1), 0);
+            pictures[number as usize] += 1;
+            number
+        };
+        let of = pids.iter().map(number).collect();
+        Self { of, pictures }
+    }
+}
+
+struct Scorer<'a> {
+    gallery: Labels<'a>,
+    people: Option<People>,
+    spec: RankSpec,
+    depth: usize,
+}
+
+impl Scorer<'_> {
+    /// Scores one query; none if it has no match.
+    fn score(&self, distances: &[f32], pid: i64, camera: u32) -> Option<Scored> {
+        let gallery = self.gallery;
+        let keeps_camera = self.spec.same_camera == SameCamera::Kept;
+        let same_pid = gallery.pids.iter().enumerate().filter(|&(_, &other)| other == pid);
+        let mut matches: Vec<u64> = same_pid
+            .filter(|&(index, _)| keeps_camera || gallery.cameras[index] != camera)
+            .map(|(index, _)| order_key(distances[index], index))
+            .collect();
+        matches.sort_unstable();
+        let last = *matches.last()?;
+
+        // `ahead[i]`: other people's pictures between match `i - 1` and match `i`. Those behind the last
+        // match change nothing.
+        let mut ahead = vec![0_u32; matches.len()];
+        for (index, (&distance, &other)) in distances.iter().zip(gallery.pids).enumerate() {
+            let key = order_key(distance, index);
+            if other != pid && key < last {
+                ahead[matches.partition_point(|&at| at < key)] += 1;
+            }
         }
+
+        let (mut rank, mut precision_sum) = (0_u32, 0.0);
+        for (found, others) in (1_u32..).zip(&ahead) {
+            rank += others + 1;
+            let precision = f64::from(found) / f64::from(rank);
+            precision_sum += match self.spec.average_precision {
+                AveragePrecision::Steps => precision,
+                AveragePrecision::Trapezoid if rank == 1 => 1.0,
+                AveragePrecision::Trapezoid => f64::midpoint(f64::from(found - 1) / f64::from(rank - 1), precision),
+            };
+        }
+        let count = matches.len() as f64;
+        let score = QueryScore {
+            ap: precision_sum / count,
+            inp: count / f64::from(rank),
+            first_hit: ahead[0] + 1,
+            matches: matches.len() as u32,
+        };
+        let hits = self.people.as_ref().map(|people| self.single_shot(people, distances, pid, &matches));
+        Some(Scored { score, hits })
     }
 
-    let (mut rank, mut precision_sum) = (0_u32, 0.0);
-    for (found, others) in (1_u32..).zip(&ahead) {
-        rank += others + 1;
-        precision_sum += f64::from(found) / f64::from(rank);
+    /// `[depth]`: the probability that, of one picture drawn of each identity, the match is at that rank.
+    ///
+    /// Of another identity with `n` pictures, `a` of them nearer than the match, the drawn one is nearer with probability
+    /// `a / n`, independently of others: the number of those that are nearer has a Poisson binomial distribution.
+    fn single_shot(&self, people: &People, distances: &[f32], pid: i64, matches: &[u64]) -> Vec<f64> {
+        let mut hits = vec![0.0; self.depth];
+        let mut nearer = vec![0_u32; people.pictures.len()];
+        let mut others: Vec<(u64, u32)> = (distances.iter().zip(self.gallery.pids).zip(&people.of).enumerate())
+            .filter(|(_, ((_, other), _))| **other != pid)
+            .map(|(index, ((distance, _), person))| (order_key(*distance, index), *person))
+            .filter(|(key, _)| matches.last().is_some_and(|last| key < last))
+            .collect();
+        others.sort_unstable();
+        let mut others = others.into_iter().peekable();
+        for drawn in matches {
+            while let Some((_, person)) = others.next_if(|(key, _)| key < drawn) {
+                nearer[person as usize] += 1;
+            }
+            // `at[c]`: the probability that so far `c` identities are nearer.
+            let mut at = vec![0.0; self.depth];
+            at[0] = 1.0;
+            for (&nearer, &all) in nearer.iter().zip(&people.pictures).filter(|(nearer, _)| **nearer > 0) {
+                let share = f64::from(nearer) / f64::from(all);
+                for c in (1..self.depth).rev() {
+                    at[c] = at[c] * (1.0 - share) + at[c - 1] * share;
+                }
+                at[0] *= 1.0 - share;
+            }
+            hits.iter_mut().zip(at).for_each(|(sum, share)| *sum += share / matches.len() as f64);
+        }
+        hits
     }
-    let count = matches.len() as f64;
-    Some(QueryScore {
-        ap: precision_sum / count,
-        inp: count / f64::from(rank),
-        first_hit: ahead[0] + 1,
-        matches: matches.len() as u32,
-    })
 }
 
 /// A number that orders pictures by distance, then by gallery index; NaN comes last.

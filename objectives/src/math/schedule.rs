@@ -4,7 +4,9 @@ use std::f64::consts::PI;
 
 use reid_backbones::optim::spec::{DecayCourse, OptimSpec};
 
-use crate::spec::{DinoCosine, Duration, Momentum, ScheduleSpec, TemperatureSpec, TransreidCosine, WarmupCosine};
+use crate::spec::{
+    DinoCosine, Duration, Momentum, ScheduleSpec, StepAt, TemperatureSpec, TransreidCosine, WarmupCosine, WarmupSteps,
+};
 
 /// Length of a training run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,6 +36,7 @@ pub fn learning_rate(spec: &ScheduleSpec, base: f64, multiplier: f64, step: usiz
             let drops = (step as f64 / run.steps_of(spec.every).max(1.0)).floor();
             base * multiplier * spec.factor.powf(drops)
         }
+        ScheduleSpec::WarmupSteps(spec) => base * multiplier * warmup_steps(*spec, step, run),
         ScheduleSpec::TransreidCosine(spec) => transreid_cosine(*spec, base, base * multiplier, step, run),
     }
 }
@@ -81,7 +84,7 @@ pub fn weight_decay(optim: &OptimSpec, start: f64, step: usize, run: RunLength) 
             DecayCourse::Constant(_) => start,
             DecayCourse::Cosine(course) => half_cosine(start, course.end, step, run.steps),
         },
-        OptimSpec::Sgd(_) => start,
+        OptimSpec::Adam(_) | OptimSpec::Sgd(_) => start,
     }
 }
 
@@ -109,15 +112,31 @@ pub fn temperature(spec: TemperatureSpec, held_for: Duration, epoch: usize, run:
     }
 }
 
-/// TransReID's rate. It is constant within an epoch; epoch `e` (from 1) uses `t = e - 1`, because
-/// TransReID-SSL and PersonViT step their scheduler at the end of an epoch. The cosine is not
-/// shifted by the warm-up, so the rate drops a little where the warm-up ends.
+/// Factor of the peak, constant within an epoch: linear from the start over the warm-up's epochs, then a drop at each
+/// milestone.
+fn warmup_steps(spec: WarmupSteps, step: usize, run: RunLength) -> f64 {
+    let per_step = run.epochs / run.steps.max(1) as f64;
+    let epoch = (step as f64 * run.epochs / run.steps.max(1) as f64).floor();
+    let epochs = |duration| (run.steps_of(duration) * per_step).round();
+    let warmup = epochs(spec.warmup);
+    let rise = if epoch < warmup { spec.warmup_start + (1.0 - spec.warmup_start) * epoch / warmup } else { 1.0 };
+    let drops = spec.drops.into_iter().filter(|&at| epoch >= epochs(at)).count();
+    rise * spec.factor.powi(drops as i32)
+}
+
+/// TransReID's rate. It is constant within an epoch; epoch `e` (from 1) uses `t = e - 1` where the scheduler is stepped
+/// at the end of an epoch, `t = e` where at its start. The cosine is not shifted by the warm-up, so the rate drops a
+/// little where the warm-up ends.
 fn transreid_cosine(spec: TransreidCosine, base: f64, group: f64, step: usize, run: RunLength) -> f64 {
     let epochs = run.epochs;
     // Exact for whole epochs: products below 2^53 and their quotients never round up to the next epoch.
     let epoch = (step as f64 * epochs / run.steps.max(1) as f64).floor();
     let warmup = (run.steps_of(spec.warmup) * epochs / run.steps.max(1) as f64).round();
-    let (t, start, floor) = (epoch, spec.warmup_start * base, spec.floor * base);
+    let t = match spec.step_at {
+        StepAt::End => epoch,
+        StepAt::Start => epoch + 1.0,
+    };
+    let (start, floor) = (spec.warmup_start * base, spec.floor * base);
     if t < warmup {
         start + t * (group - start) / warmup
     } else if t < epochs {

@@ -47,10 +47,10 @@ use crate::health;
 use crate::math::mask::{BlockLaw, Draws, Grid, random_mask};
 use crate::math::schedule::{RunLength, teacher_momentum, temperature};
 use crate::metric::MetricKey;
-use crate::protocols::model::ClassToken;
+use crate::protocols::model::Pooled;
 use crate::protocols::{ENCODER, evaluation};
 use crate::random::{drop_paths, init_source};
-use crate::spec::{Duration, EvaluationSpec};
+use crate::spec::{Duration, EvaluationSpec, Pooling};
 use crate::task::{Clock, Evaluated, Services, State, StepOutput, Task, unlabelled_epoch};
 
 /// Raised whenever the numbers that this objective gives change.
@@ -458,9 +458,9 @@ impl Task for MimDino {
     fn evaluated(&self) -> Evaluated<'_> {
         let evaluation = EvaluationSpec::default();
         Evaluated {
-            model: Box::new(ClassToken { vit: &self.vit, store: &self.teacher }),
+            model: Box::new(Pooled { vit: &self.vit, store: &self.teacher, pooling: Pooling::Cls }),
             views: evaluation::views(&evaluation, &self.backbone, self.spec.views.normalisation),
-            batch: evaluation.batch,
+            spec: evaluation,
         }
     }
 

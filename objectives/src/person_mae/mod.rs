@@ -45,10 +45,10 @@ use crate::math::mask::{Grid, Mask, block_mask, hidden_count, random_mask};
 use crate::math::patch::pixel_targets;
 use crate::math::schedule::{RunLength, ema_momentum, ramp};
 use crate::metric::MetricKey;
-use crate::protocols::model::ClassToken;
+use crate::protocols::model::Pooled;
 use crate::protocols::{ENCODER, evaluation};
 use crate::random::{drop_paths, init_source};
-use crate::spec::EvaluationSpec;
+use crate::spec::{EvaluationSpec, Pooling};
 use crate::task::{Clock, Evaluated, Services, State, StepOutput, Task, unlabelled_epoch};
 
 /// Raised whenever the numbers that this objective gives change.
@@ -383,9 +383,9 @@ impl Task for PersonMae {
     fn evaluated(&self) -> Evaluated<'_> {
         let evaluation = EvaluationSpec::default();
         Evaluated {
-            model: Box::new(ClassToken { vit: &self.vit, store: &self.student }),
+            model: Box::new(Pooled { vit: &self.vit, store: &self.student, pooling: Pooling::Cls }),
             views: evaluation::views(&evaluation, &self.backbone, self.spec.normalisation),
-            batch: evaluation.batch,
+            spec: evaluation,
         }
     }
 

@@ -4,7 +4,7 @@ use candle_core::{D, DType, Tensor};
 use reid_backbones::{Result, ops};
 
 use crate::math::distance::squared_euclidean;
-use crate::spec::TripletMargin;
+use crate::spec::{Smoothing, TripletMargin, TripletMining};
 
 /// Smallest squared distance below the root: TransReID's clamp. A pair that is closer gets no
 /// gradient instead of an infinite one.
@@ -26,6 +26,16 @@ const FAR: f32 = f32::MAX;
 /// If shapes differ, or a label is not below `k`.
 pub fn id_loss(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Tensor> {
     ops::cross_entropy(logits, labels, smoothing)
+}
+
+/// The `smoothing` of [`id_loss`] that gives `k` classes a rule's targets.
+///
+/// `1 - e` for the true class and `e / (k - 1)` for others is [`id_loss`] with `e k / (k - 1)`.
+pub fn smoothing(rule: Smoothing, smoothing: f64, k: usize) -> f64 {
+    match rule {
+        Smoothing::All => smoothing,
+        Smoothing::Others => smoothing * k as f64 / (k - 1).max(1) as f64,
+    }
 }
 
 /// Share of samples whose largest logit is their label's, without a gradient.
@@ -76,11 +86,64 @@ pub fn triplet_loss(features: &Tensor, labels: &Tensor, margin: TripletMargin) -
     let hardest_positive = distance_to(features, &farthest_same)?; // [b]
     let hardest_negative = distance_to(features, &nearest_other)?; // [b]
     let gap = (&hardest_positive - &hardest_negative)?; // [b]
-    let per_anchor = match margin {
-        TripletMargin::Soft(_) => softplus(&gap)?,
-        TripletMargin::Hard(hard) => (gap + hard.margin)?.relu()?,
+    Ok(Triplet { loss: apply_margin(gap, margin)?.mean_all()?, hardest_positive, hardest_negative })
+}
+
+/// The triplet loss of a mining rule.
+///
+/// # Shapes
+/// - `features`: `[b, d]`, `labels`: `[b]` u32; output: scalar
+///
+/// # Errors
+/// If shapes differ.
+pub fn mined_triplet_loss(
+    features: &Tensor,
+    labels: &Tensor,
+    margin: TripletMargin,
+    mining: TripletMining,
+) -> Result<Tensor> {
+    match mining {
+        TripletMining::BatchHard => Ok(triplet_loss(features, labels, margin)?.loss),
+        TripletMining::Weighted => weighted_triplet_loss(features, labels, margin),
+    }
+}
+
+/// The triplet loss of weighted means (AGW's `WeightedRegularizedTriplet` with the soft margin): with
+/// `p_ij = softmax_j d_ij` over the identity's pictures and `n_ij = softmax_j -d_ij` over others, the mean of the margin
+/// rule of `sum_j p_ij d_ij - sum_j n_ij d_ij`. Weights have gradients too. The anchor counts among its own positives, as
+/// in fast-reid.
+///
+/// # Shapes
+/// - `features`: `[b, d]`, `labels`: `[b]` u32; output: scalar
+///
+/// # Errors
+/// If shapes differ.
+pub fn weighted_triplet_loss(features: &Tensor, labels: &Tensor, margin: TripletMargin) -> Result<Tensor> {
+    let squares = squared_euclidean(features, features)?.maximum(MIN_SQUARED_DISTANCE)?; // [b, b]
+    // From itself a picture is at no distance, which rounding would make some.
+    let itself = Tensor::eye(labels.dim(0)?, DType::U8, features.device())?; // [b, b]
+    let nothing = (squares.zeros_like()? + MIN_SQUARED_DISTANCE)?;
+    let distances = itself.where_cond(&nothing, &squares)?.sqrt()?; // [b, b]
+    let same = labels.unsqueeze(1)?.broadcast_eq(&labels.unsqueeze(0)?)?; // [b, b]
+    let zeros = distances.zeros_like()?;
+    let mean = |signed: &Tensor, of_same: bool| -> Result<Tensor> {
+        // Shifted by the largest of all, which cancels.
+        let shifted = signed.broadcast_sub(&signed.detach().max_keepdim(D::Minus1)?)?.exp()?;
+        let weights = if of_same { same.where_cond(&shifted, &zeros) } else { same.where_cond(&zeros, &shifted) }?;
+        let sums = weights.sum_keepdim(D::Minus1)?.maximum(f64::from(f32::MIN_POSITIVE))?; // [b, 1]
+        Ok((weights.broadcast_div(&sums)? * &distances)?.sum(D::Minus1)?)
     };
-    Ok(Triplet { loss: per_anchor.mean_all()?, hardest_positive, hardest_negative })
+    let gap = (mean(&distances, true)? - mean(&distances.neg()?, false)?)?; // [b]
+    Ok(apply_margin(gap, margin)?.mean_all()?)
+}
+
+/// # Shapes
+/// - `gap`: `[b]`; output: `[b]`
+fn apply_margin(gap: Tensor, margin: TripletMargin) -> Result<Tensor> {
+    match margin {
+        TripletMargin::Soft(_) => softplus(&gap),
+        TripletMargin::Hard(hard) => Ok((gap + hard.margin)?.relu()?),
+    }
 }
 
 /// Euclidean distance of each row to the row that `index` names.

@@ -97,17 +97,19 @@ impl Embed for EncoderModel {
     }
 }
 
-/// The class token of an encoder that is being trained.
-pub struct ClassToken<'a> {
+/// The feature of an encoder that is being trained.
+pub struct Pooled<'a> {
     /// Structure.
     pub vit: &'a Vit,
     /// Parameters as they stand.
     pub store: &'a ParamStore,
+    /// What of the tokens is the feature.
+    pub pooling: Pooling,
 }
 
-impl Embed for ClassToken<'_> {
+impl Embed for Pooled<'_> {
     fn embed(&self, images: &Tensor) -> Result<Tensor> {
-        Ok(self.vit.forward(&self.store.frozen(), images, &Input::default())?.class()?)
+        pool(&self.vit.forward(&self.store.frozen(), images, &Input::default())?, self.pooling)
     }
 }
 

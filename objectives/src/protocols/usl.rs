@@ -21,12 +21,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::evaluation;
+use super::frozen::pool;
 use super::losses::{accuracy, id_loss};
-use super::model::{ClassToken, EncoderModel};
+use super::model::{EncoderModel, Pooled};
 use super::neck::{BatchStats, RunningStats, normalize_batch};
 use super::{ENCODER, NECK};
 use crate::cluster::dbscan::dbscan;
-use crate::cluster::jaccard::{Jaccard, JaccardSpec};
+use crate::cluster::jaccard::{JaccardSpec, jaccard};
 use crate::cluster::memory::{ClusterMemory, MemorySpec};
 use crate::cluster::quality::{Quality, quality};
 use crate::error::{Result, TaskError};
@@ -34,7 +35,7 @@ use crate::math::distance::{NORM_EPS, normalize_rows};
 use crate::metric::MetricKey;
 use crate::person_mae::view_tensor;
 use crate::random::{drop_paths, init_source};
-use crate::spec::{EvaluationFeature, EvaluationSpec, SupervisedAugment, TrainSpec};
+use crate::spec::{EvaluationFeature, EvaluationSpec, Pooling, SupervisedAugment, TrainSpec};
 use crate::task::{Clock, Embed, Evaluated, Services, State, StepOutput, Task};
 
 /// Raised whenever the numbers that this protocol gives change.
@@ -59,6 +60,8 @@ pub struct UslSpec {
     /// Clusters in a batch; each gives `batch / clusters` pictures.
     #[schemars(range(min = 2, max = 4096))]
     pub clusters_per_batch: usize,
+    /// What of the final tokens is the feature.
+    pub pooling: Pooling,
     /// What becomes of a cluster of one picture.
     pub singleton: reid_data::spec::Singleton,
     /// Neighbourhoods of the distance that is clustered by.
@@ -119,7 +122,7 @@ impl Usl {
         device: &Device,
     ) -> Result<Self> {
         let (vit, mut store) = encoder.into_parts();
-        let (width, layer) = (vit.dims().width, vit.dims().depth + 1);
+        let (width, layer) = (spec.pooling.width(vit.dims().width), vit.dims().depth + 1);
         // As in the supervised protocol, and in TransReID-SSL: the bias stays at 0.
         let weight = ParamDef { name: "weight", shape: vec![width], role: Role::Scale, init: Init::Constant(1.0) };
         let neck = store.add(NECK.trim_end_matches('.'), layer, &[weight], &init_source(seed))?;
@@ -183,7 +186,7 @@ impl Task for Usl {
         let views = evaluation::views(&self.spec.evaluation, &self.backbone, self.spec.augment.normalisation);
         let mut features = services.extract(Split::Train, &views, self.spec.evaluation.batch, &self.clustered())?;
         normalize_rows(&mut features.values, features.width);
-        let jaccard = Jaccard::of(&features.values, features.width, self.spec.jaccard)?;
+        let jaccard = jaccard(&features.values, features.width, self.spec.jaccard)?;
         let clusters = dbscan(&jaccard.within(self.spec.dbscan.eps as f32), self.spec.dbscan.min_samples);
 
         let records = services.records(Split::Train);
@@ -215,7 +218,7 @@ impl Task for Usl {
         let drops = drop_paths(self.backbone.drop_path, depth, clock.seed, clock.epoch, &batch.draws, 0..1);
         let input = Input { drop_path: drops.as_deref(), batch_statistics: true, ..Input::default() };
         let tokens = self.vit.forward(&params, &images, &input)?;
-        let (normed, batch_stats) = normalize_batch(&tokens.class()?, &params.tensor(self.neck)?)?; // [b, d]
+        let (normed, batch_stats) = normalize_batch(&pool(&tokens, self.spec.pooling)?, &params.tensor(self.neck)?)?; // [b, d]
         let feature = ops::l2_normalize(&normed, NORM_EPS)?; // [b, d]
         let logits = self.memory()?.logits(&feature, self.spec.memory.temperature)?; // [b, c]
         let loss = id_loss(&logits, &labels, 0.0)?;
@@ -260,7 +263,7 @@ impl Task for Usl {
         Evaluated {
             model: Box::new(Feature { task: self, feature: evaluation.feature }),
             views: evaluation::views(evaluation, &self.backbone, self.spec.augment.normalisation),
-            batch: evaluation.batch,
+            spec: evaluation.clone(),
         }
     }
 
@@ -315,8 +318,8 @@ struct Feature<'a> {
 
 impl Embed for Feature<'_> {
     fn embed(&self, images: &Tensor) -> Result<Tensor> {
-        let Usl { vit, store, stats, neck, .. } = self.task;
-        let feature = ClassToken { vit, store }.embed(images)?;
+        let Usl { spec, vit, store, stats, neck, .. } = self.task;
+        let feature = Pooled { vit, store, pooling: spec.pooling }.embed(images)?;
         Ok(match self.feature {
             EvaluationFeature::BeforeNeck => feature,
             EvaluationFeature::AfterNeck => stats.normalize(&feature, &store.frozen().tensor(*neck)?)?,

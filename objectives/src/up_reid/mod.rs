@@ -49,11 +49,11 @@ use crate::math::distance::l2_normalize;
 use crate::math::schedule::{RunLength, ramp, teacher_momentum};
 use crate::metric::MetricKey;
 use crate::person_mae::view_tensor;
-use crate::protocols::model::ClassToken;
+use crate::protocols::model::Pooled;
 use crate::protocols::neck::BatchStats;
 use crate::protocols::{ENCODER, evaluation};
 use crate::random::{drop_paths_of, init_source};
-use crate::spec::EvaluationSpec;
+use crate::spec::{EvaluationSpec, Pooling};
 use crate::task::{Clock, Evaluated, Services, State, StepOutput, Task, unlabelled_epoch};
 pub use cost::cost;
 use heads::{Mlp, NormedMlp, Norms, Place};
@@ -410,9 +410,9 @@ impl Task for UpReid {
     fn evaluated(&self) -> Evaluated<'_> {
         let evaluation = EvaluationSpec::default();
         Evaluated {
-            model: Box::new(ClassToken { vit: &self.vit, store: &self.student }),
+            model: Box::new(Pooled { vit: &self.vit, store: &self.student, pooling: Pooling::Cls }),
             views: evaluation::views(&evaluation, &self.backbone, self.spec.normalisation),
-            batch: evaluation.batch,
+            spec: evaluation,
         }
     }
 

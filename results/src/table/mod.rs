@@ -128,6 +128,7 @@ pub fn tabulate(frames: &Frames, options: &TableOptions) -> Result<Table> {
     }
     add_missing(&mut runs, &unique)?;
     let keys = identity(&runs, &shown, options);
+    select::check_datasets(&runs, &keys)?;
     let mut groups = aggregate(&runs, &keys, &unique)?;
     for group in &mut groups {
         // Back to one summary per asked metric, then the two of the choice.

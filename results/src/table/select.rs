@@ -53,8 +53,10 @@ fn keep(runs: &DataFrame, mask: &[bool]) -> Result<DataFrame> {
 /// repetitions off as seeds.
 fn newest_rows(runs: &DataFrame, options: &TableOptions) -> Vec<bool> {
     let swept: Vec<&str> = decode::names(runs).into_iter().filter(|name| options.tells_apart(name)).collect();
-    let names: Vec<&str> =
-        ["experiment", "label", "seed_pretrain", "seed_downstream"].into_iter().chain(swept).collect();
+    let names: Vec<&str> = ["experiment", "label", "dataset", "protocol", "seed_pretrain", "seed_downstream"]
+        .into_iter()
+        .chain(swept)
+        .collect();
     let mut newest: BTreeMap<String, (i64, usize)> = BTreeMap::new();
     for row in 0..runs.height() {
         let key: Vec<_> = names.iter().map(|name| decode::scalar(runs, name, row)).collect();
@@ -69,6 +71,20 @@ fn newest_rows(runs: &DataFrame, options: &TableOptions) -> Vec<bool> {
         mask[row] = true;
     }
     mask
+}
+
+/// Whether runs that share a cell are of one data set: an override of one invocation may have named another.
+pub(super) fn check_datasets(runs: &DataFrame, keys: &[String]) -> Result<()> {
+    let mut known: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for row in 0..runs.height() {
+        let key: Vec<_> = keys.iter().map(|name| decode::scalar(runs, name, row)).collect();
+        let dataset = text_at(runs, "dataset", row);
+        if *known.entry(format!("{key:?}")).or_insert_with(|| dataset.clone()) != dataset {
+            let cell = format!("`{}`", text_at(runs, "label", row).unwrap_or_default());
+            return Err(ResultsError::MixedCell { cell, missing: "dataset".to_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// Number of evaluation protocols among the runs; more than one only if a shown field keeps them apart.

@@ -6,7 +6,7 @@ use std::path::Path;
 use reid_data::spec::{DataSpec, SyntheticSpec};
 use reid_data::synthetic::{AuditFeature, AuditFeatures, audit_features, chance_map, contact_sheet, write_dataset};
 use reid_objectives::math::distance::normalize_rows;
-use reid_objectives::math::ranking::{Labels, Samples, rank};
+use reid_objectives::math::ranking::{Labels, RankSpec, SquaredEuclidean, rank};
 
 use super::{Setup, print};
 use crate::cli::{Common, SynthArgs};
@@ -114,9 +114,11 @@ fn map_of(
     let pids = |side: &[AuditFeature]| side.iter().map(|picture| picture.pid).collect::<Vec<_>>();
     let cameras = |side: &[AuditFeature]| side.iter().map(|picture| picture.camera).collect::<Vec<_>>();
     let (qp, qc, gp, gc) = (pids(query), cameras(query), pids(gallery), cameras(gallery));
-    let query = Samples { features: &q, labels: Labels { pids: &qp, cameras: &qc } };
-    let gallery = Samples { features: &g, labels: Labels { pids: &gp, cameras: &gc } };
-    Ok(rank(query, gallery, width, 1).map_err(|e| RunError::Unexpected(e.to_string()))?.map)
+    let (query, gallery) = (Labels { pids: &qp, cameras: &qc }, Labels { pids: &gp, cameras: &gc });
+    let ranking = SquaredEuclidean::new(&q, &g, width)
+        .and_then(|distances| rank(&distances, query, gallery, RankSpec::default(), 1))
+        .map_err(|e| RunError::Unexpected(e.to_string()))?;
+    Ok(ranking.map)
 }
 
 /// `untrained` and `none` at the spec's own budget, less these parts of it: there must be room both ways.

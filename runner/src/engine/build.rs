@@ -10,6 +10,7 @@ use reid_data::sampler::Labels;
 use reid_experiments::spec::RunSpec;
 use reid_objectives::mim_dino::MimDino;
 use reid_objectives::person_mae::PersonMae;
+use reid_objectives::protocols::ENCODER;
 use reid_objectives::protocols::evaluation;
 use reid_objectives::protocols::frozen::LinearProbe;
 use reid_objectives::protocols::model::{EncoderModel, NeckModel};
@@ -20,9 +21,7 @@ use reid_objectives::task::{Embed, Task};
 use reid_objectives::up_reid::UpReid;
 
 use super::imports::Import;
-use super::plan::{
-    StageDef, StageKind, evaluation_normalisation, evaluation_spec, labels, pooling, pretrain_split, trains,
-};
+use super::plan::{StageDef, StageKind, evaluation_normalisation, labels, pooling, pretrain_split, trains};
 use super::train::TrainError;
 use super::{Plan, snapshots};
 use crate::exit::RunError;
@@ -43,7 +42,7 @@ pub(super) struct Build<'a> {
 
 impl<'a> Build<'a> {
     pub(super) fn spec(&self) -> &'a RunSpec {
-        &self.plan.runs[self.stage.run].run.spec
+        &self.stage.spec
     }
 
     fn compute(&self) -> Compute {
@@ -86,6 +85,9 @@ impl<'a> Build<'a> {
                     let task = Usl::build(protocol, &self.stage.vit, encoder, self.stage.seed, device)?;
                     (Box::new(task), Split::Train)
                 }
+                ProtocolSpec::Uda(_) => {
+                    return Err(RunError::Unexpected("an adaptation is trained in its two parts".to_owned()).into());
+                }
                 ProtocolSpec::Frozen(protocol) => {
                     let (Some(probe), Some(labels)) = (protocol.linear_probe(), self.labels()) else {
                         let text = "a frozen encoder without a probe has no training stage";
@@ -110,13 +112,16 @@ impl<'a> Build<'a> {
         Some(Labels::of(self.stage.data.dataset.split(Split::Train), spec))
     }
 
-    /// The pre-trained or imported encoder, or the random one of the pre-training seed.
+    /// The encoder of the stage before, or the imported one, or the random one of the pre-training seed.
     fn encoder(&self, input: Option<&StageDir>) -> Result<EncoderModel, TrainError> {
-        let seed = self.plan.runs[self.stage.run].run.seeds.pretrain;
+        let seed = self.stage.pretrain_seed;
         Ok(match (input, &self.spec().pretrain.objective) {
             (Some(dir), _) => {
-                let path = dir.artefact(&snapshots::file_of(&self.spec().pretrain)).map_err(RunError::from)?;
-                EncoderModel::with_weights(&self.stage.vit, &read_weights(&path)?, &path, self.device)?
+                let is_trained = self.stage.input.is_some_and(|at| self.plan.stages[at].kind == StageKind::Train);
+                let file = if is_trained { MODEL_FILE.to_owned() } else { snapshots::file_of(&self.spec().pretrain) };
+                let path = dir.artefact(&file).map_err(RunError::from)?;
+                let weights = if is_trained { encoder_of(read_weights(&path)?) } else { read_weights(&path)? };
+                EncoderModel::with_weights(&self.stage.vit, &weights, &path, self.device)?
             }
             (None, ObjectiveSpec::Imported(imported)) => {
                 self.plan.imports.load(imported, &self.stage.vit, seed, self.device)?
@@ -133,7 +138,7 @@ impl<'a> Build<'a> {
             // Without a training, the input is the pre-training, or there is none.
             Some(dir) if trains(protocol) => {
                 let path = dir.artefact(MODEL_FILE).map_err(RunError::from)?;
-                let feature = evaluation_spec(protocol).feature;
+                let feature = protocol.evaluation().feature;
                 let model =
                     NeckModel::from_product(&self.stage.vit, &read_weights(&path)?, feature, &path, self.device)?;
                 Box::new(model.with_pooling(pooling).with_compute(self.compute()))
@@ -141,6 +146,12 @@ impl<'a> Build<'a> {
             input => Box::new(self.encoder(input)?.with_pooling(pooling).with_compute(self.compute())),
         })
     }
+}
+
+/// The encoder of a protocol's model, which has a neck besides.
+fn encoder_of(model: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+    let part = |(name, tensor): (String, Tensor)| Some((name.strip_prefix(ENCODER)?.to_owned(), tensor));
+    model.into_iter().filter_map(part).collect()
 }
 
 fn read_weights(path: &Path) -> Result<BTreeMap<String, Tensor>, TrainError> {

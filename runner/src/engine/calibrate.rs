@@ -6,7 +6,7 @@ use reid_data::dataset::Split;
 use reid_objectives::protocols::evaluation;
 
 use super::build::Build;
-use super::plan::{StageDef, evaluation_normalisation, evaluation_spec};
+use super::plan::{StageDef, evaluation_normalisation};
 use super::train::{TrainError, Training};
 use super::{DataServices, Machine, Plan};
 use crate::calibration::{Calibration, splits};
@@ -74,7 +74,7 @@ impl Trial<'_> {
 
     fn embed(&self, build: &Build) -> Result<f64, TrainError> {
         let protocol = &build.spec().protocol;
-        let settings = evaluation_spec(protocol);
+        let settings = protocol.evaluation();
         let views = evaluation::views(settings, &self.stage.vit, evaluation_normalisation(build.spec()));
         let model = build.model(None)?;
         let services = DataServices {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::build::{Build, ENCODER_FILE, MODEL_FILE};
-use super::plan::{StageDef, StageKind, evaluation_normalisation, evaluation_spec};
+use super::plan::{StageDef, StageKind, evaluation_normalisation};
 use super::record::{self, EvaluationRecord, StepsFile};
 use super::train::{TrainError, Training};
 use super::{DataServices, Machine, Plan, RunPlan, snapshots};
@@ -384,7 +384,7 @@ impl Work<'_> {
 
     fn evaluate(&self, lease: &Lease, input: Option<&StageDir>) -> Result<Product, TrainError> {
         let protocol = &self.build.spec().protocol;
-        let settings = evaluation_spec(protocol);
+        let settings = protocol.evaluation();
         let model = self.build.model(input)?;
         let shown = self.engine.progress.stage(&self.stage.label, 1);
         let services = DataServices {
@@ -394,7 +394,7 @@ impl Work<'_> {
             interrupt: self.engine.interrupt.clone(),
         };
         let views = evaluation::views(settings, &self.stage.vit, evaluation_normalisation(self.build.spec()));
-        let scores: Vec<Scores> = evaluation::evaluate(&*model, &views, settings.batch, &services)?;
+        let scores: Vec<Scores> = evaluation::evaluate(&*model, &views, settings, &services)?;
         let evaluated = EvaluationRecord::new(&scores);
         evaluated.write(lease.dir())?;
         shown.finish(&evaluated.headline());

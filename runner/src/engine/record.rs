@@ -25,6 +25,11 @@ use crate::provenance::{Host, ProgramInfo, peak_rss_bytes};
 use crate::store::atomic::write_atomic;
 use crate::store::{StageDir, Store};
 
+/// What the metrics of a source's model begin with: the direct transfer to the target.
+const SOURCE_ONLY: &str = "source_only";
+/// The training on a source among step metrics.
+const SOURCE_STAGE: &str = "train_source";
+
 /// Step metrics of a training stage.
 #[derive(Serialize, Deserialize)]
 pub(super) struct StepsFile {
@@ -210,7 +215,12 @@ impl RowContext<'_> {
             // Of an encoder that was taken earlier, what had been spent by then.
             let stage_images = spent.map_or_else(|| number("images"), |spent| Some(spent.images as i64));
             let stage_tokens = spent.map_or_else(|| number("tokens"), |spent| Some(spent.tokens as i64));
+            let of_source = run.of_source.is_some_and(|(train, evaluate)| [train, evaluate].contains(&index));
             match kind {
+                StageKind::Train if of_source => row.seconds_train = Some(seconds),
+                StageKind::Evaluate if of_source => {
+                    row.metrics.extend(direct_transfer(&read_json(dir, EvaluationRecord::NAME)?));
+                }
                 StageKind::Pretrain => {
                     row.stage_pretrain = key;
                     row.seconds_pretrain = Some(seconds);
@@ -219,7 +229,7 @@ impl RowContext<'_> {
                 }
                 StageKind::Train => {
                     row.stage_train = key;
-                    row.seconds_train = Some(seconds);
+                    row.seconds_train = Some(row.seconds_train.unwrap_or(0.0) + seconds);
                     row.labelled_identities = number("labelled_identities");
                     row.labelled_images = number("labelled_images");
                 }
@@ -231,14 +241,8 @@ impl RowContext<'_> {
             row.marks.extend(marks.filter_map(|mark| Some(mark.as_str()?.to_owned())));
             if kind != StageKind::Evaluate {
                 let file: StepsFile = read_json(dir, StepsFile::NAME)?;
-                if kind == StageKind::Train {
-                    // How good the clusters were that it has begun and ended with.
-                    for name in REPORTED.map(MetricKey::name) {
-                        let of = || file.steps.iter().filter(|recorded| recorded.metric == name);
-                        let ends = [("start", of().next()), ("end", of().next_back())];
-                        let known = ends.into_iter().filter_map(|(end, recorded)| Some((end, recorded?.value)));
-                        row.metrics.extend(known.map(|(end, value)| (format!("{end}.{name}"), value)));
-                    }
+                if kind == StageKind::Train && !of_source {
+                    row.metrics.extend(ends_of_clustering(&file));
                 }
                 // What came after the encoder was taken is no part of the run.
                 let taken = match pretrain.take {
@@ -248,7 +252,7 @@ impl RowContext<'_> {
                 let recorded = file.steps.into_iter().filter(|recorded| recorded.epoch < taken);
                 steps.extend(recorded.map(|r| StepRow {
                     stage_key: dir.key().to_owned(),
-                    stage: kind.name().to_owned(),
+                    stage: if of_source { SOURCE_STAGE } else { kind.name() }.to_owned(),
                     epoch: r.epoch as i64,
                     step: r.step as i64,
                     metric: r.metric,
@@ -330,9 +334,9 @@ impl RowContext<'_> {
             program_dirty: self.program.dirty,
             computed_commit: None,
             program_version: self.program.version.clone(),
-            dataset: dataset.name.clone(),
+            dataset: run.names.clone(),
             dataset_fingerprint: dataset.fingerprint.clone(),
-            synthetic: dataset.synthetic,
+            synthetic: run.synthetic,
             corrupt_images: dataset.corrupt() as i64,
             protocol: evaluation::description(&spec.protocol),
             host: self.host.name.clone(),
@@ -367,6 +371,23 @@ impl RowContext<'_> {
 fn cost_of(run: &RunPlan) -> Option<Cost> {
     let BackboneSpec::Vit(vit) = &run.run.spec.backbone;
     cost(&run.run.spec.pretrain.objective, vit)
+}
+
+/// How a source's model does on the target that it is then adapted to.
+fn direct_transfer(scores: &EvaluationRecord) -> Vec<(String, f64)> {
+    let tested = scores.sets.iter().find(|set| set.split == split_name(Split::Query));
+    let metrics = tested.into_iter().flat_map(|set| &set.metrics);
+    metrics.map(|(name, &value)| (format!("{SOURCE_ONLY}.{name}"), value)).collect()
+}
+
+/// How good the clusters were that a training has begun and ended with, if it has had any.
+fn ends_of_clustering(file: &StepsFile) -> Vec<(String, f64)> {
+    let of_metric = |name: &'static str| {
+        let of = || file.steps.iter().filter(move |recorded| recorded.metric == name);
+        let ends = [("start", of().next()), ("end", of().next_back())];
+        ends.into_iter().filter_map(move |(end, recorded)| Some((format!("{end}.{name}"), recorded?.value)))
+    };
+    REPORTED.map(MetricKey::name).into_iter().flat_map(of_metric).collect()
 }
 
 fn query_row(split: &str, query: &QueryRecord, record: &Record) -> QueryRow {

@@ -277,9 +277,21 @@ impl Said {
     /// Stages that it has computed itself.
     #[track_caller]
     pub(super) fn computed(&self) -> usize {
+        self.counted("computed,", 2)
+    }
+
+    /// Stages that were there.
+    #[track_caller]
+    pub(super) fn reused(&self) -> usize {
+        self.counted("reused,", 1)
+    }
+
+    /// The number so many words before one of the summary's.
+    #[track_caller]
+    fn counted(&self, word: &str, before: usize) -> usize {
         let last = self.err.lines().rev().find(|line| line.contains(" computed, ")).expect("a summary");
         let words: Vec<&str> = last.split_whitespace().collect();
-        let at = words.iter().position(|word| *word == "computed,").expect("a count");
-        words[at - 2].parse().expect("a number")
+        let at = words.iter().position(|other| *other == word).expect("a count");
+        words[at - before].parse().expect("a number")
     }
 }

@@ -119,7 +119,14 @@ fn queries_need_a_match_from_another_camera() {
     for pid in [1, 3] {
         std::fs::remove_file(market.root().join(format!("query/{pid:04}_c1s1_000000_00.jpg"))).expect("removed");
     }
-    assert!(market.error().contains("no query picture has a match"), "{}", market.error());
+    // All that is left is of one camera: for whoever says that this is meant.
+    let dataset = market.open().expect("identities have matches");
+    assert_note(&dataset, "1 of 1 query pictures have no match by another camera");
+    let error = dataset.require_cameras().expect_err("no match by another camera").to_string();
+    assert!(error.contains("no query picture has a match") && error.contains("`kept`"), "{error}");
+    std::fs::remove_file(market.root().join("query/0009_c1s1_000000_00.jpg")).expect("removed");
+    market.write_picture("query/0010_c1s1_000000_00.jpg", 70);
+    assert!(market.error().contains("no query picture has a match (the same identity)"), "{}", market.error());
 }
 
 /// A set with three pictures that cannot be decoded.

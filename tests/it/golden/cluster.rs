@@ -3,10 +3,11 @@
 use candle_core::{DType, Tensor, Var};
 use reid_backbones::Result;
 use reid_objectives::cluster::dbscan::dbscan;
-use reid_objectives::cluster::jaccard::{Jaccard, JaccardSpec, Scratch};
+use reid_objectives::cluster::jaccard::{JaccardSpec, jaccard};
 use reid_objectives::cluster::memory::{ClusterMemory, Follow, MemorySpec};
-use reid_objectives::cluster::neighbours::Neighbours;
 use reid_objectives::math::distance::l2_normalize;
+use reid_objectives::math::neighbours::Neighbours;
+use reid_objectives::math::reciprocal::Scratch;
 use reid_objectives::protocols::losses::id_loss;
 use reid_tests::Golden;
 use reid_tests::golden::{max_abs, relative_to_max};
@@ -30,7 +31,7 @@ fn check_jaccard(name: &str) -> Result<()> {
     let indices: Vec<i64> = near.indices.iter().map(|&index| i64::from(index)).collect();
     assert_eq!(indices, golden.i64s("out.rank"), "{name}: neighbours");
 
-    let jaccard = Jaccard::of(&features, width, JaccardSpec { k1, k2 })?;
+    let jaccard = jaccard(&features, width, JaccardSpec { k1, k2 })?;
     let mut dense = vec![1.0; n * n];
     let mut scratch = Scratch::default();
     for i in 0..n {

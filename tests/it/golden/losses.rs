@@ -3,9 +3,10 @@
 use candle_core::{DType, Tensor, Var};
 use reid_backbones::Result;
 use reid_objectives::math::distance::l2_normalize;
-use reid_objectives::protocols::losses::{Triplet, id_loss, triplet_loss};
+use reid_objectives::protocols::losses::{Triplet, id_loss, smoothing, triplet_loss};
 use reid_objectives::protocols::neck::{RunningStats, normalize_batch};
-use reid_objectives::spec::{Hard, Soft, TripletMargin};
+use reid_objectives::protocols::supervised::heads::with_margin;
+use reid_objectives::spec::{Hard, IdHead, MarginHead, Smoothing, Soft, TripletMargin};
 use reid_tests::Golden;
 use reid_tests::golden::{max_abs, relative_to_max};
 
@@ -47,7 +48,9 @@ fn id_losses() -> Result<()> {
     let golden = Golden::load("id_loss");
     let epsilon: f64 = golden.param("epsilon");
     let logits = Var::from_tensor(&golden.tensor("in.logits"))?;
-    for (name, smoothing) in [("ce", 0.0), ("transreid_smooth", epsilon), ("timm_smooth", epsilon)] {
+    let others = smoothing(Smoothing::Others, epsilon, logits.dim(1)?);
+    let rules = [("ce", 0.0), ("transreid_smooth", epsilon), ("timm_smooth", epsilon), ("fastreid_smooth", others)];
+    for (name, smoothing) in rules {
         let loss = id_loss(&logits, &labels(&golden)?, smoothing)?;
         check(&golden, &format!("out.{name}.loss"), &loss, F32_ID)?;
         check(&golden, &format!("out.{name}.grad"), &gradient(&loss, &logits)?, F32_ID)?;
@@ -124,6 +127,47 @@ fn bnneck() -> Result<()> {
     for (key, actual) in cases {
         let worst = max_abs(&values(&actual)?, &golden.f64s(key));
         assert!(worst <= F32_NECK, "{key}: {worst:e}");
+    }
+    Ok(())
+}
+
+/// Logits over the scale, absolute.
+const F32_LOGITS: f64 = 1e-5;
+/// Losses, relative.
+const F32_MARGIN_LOSS: f64 = 1e-5;
+/// Gradients, relative to the largest.
+const F32_MARGIN_GRADIENT: f64 = 1e-4;
+
+#[test]
+fn margin_heads() -> Result<()> {
+    let golden = Golden::load("margin_heads");
+    let spec = MarginHead { scale: golden.param("s"), margin: golden.param("m") };
+    let labels = golden.tensor("in.labels").to_dtype(DType::U32)?;
+    let heads = [
+        ("Arcface", IdHead::ArcFace(spec)),
+        ("Cosface", IdHead::CosFace(spec)),
+        // The same formula, its weight the other way round.
+        ("AMSoftmax", IdHead::CosFace(spec)),
+        ("CircleLoss", IdHead::Circle(spec)),
+    ];
+    for (name, head) in heads {
+        let out = |part: &str| golden.f64s(&format!("out.{name}.{part}"));
+        let x = Var::from_tensor(&golden.tensor("in.x"))?;
+        let weight = Var::from_tensor(&golden.tensor(&format!("in.{name}.weight")))?;
+        let rows = if name == "AMSoftmax" { weight.t()?.contiguous()? } else { weight.as_tensor().clone() };
+        let cosines = l2_normalize(&x)?.matmul(&l2_normalize(&rows)?.t()?)?;
+        let logits = with_margin(head, spec, &cosines, &labels)?;
+        let unscaled = |values: Vec<f64>| values.into_iter().map(|value| value / spec.scale).collect::<Vec<_>>();
+        let worst = max_abs(&unscaled(values(&logits)?), &unscaled(out("logits")));
+        assert!(worst <= F32_LOGITS, "{name}: logits {worst:e}");
+        let loss = id_loss(&logits, &labels, 0.0)?;
+        assert!(relative_to_max(&values(&loss)?, &out("loss")) <= F32_MARGIN_LOSS, "{name}: loss");
+        let gradients = loss.backward()?;
+        for (part, of) in [("grad_x", &x), ("grad_weight", &weight)] {
+            let gradient = gradients.get(of).expect("the loss depends on it");
+            let worst = relative_to_max(&values(gradient)?, &out(part));
+            assert!(worst <= F32_MARGIN_GRADIENT, "{name}: {part} {worst:e}");
+        }
     }
     Ok(())
 }

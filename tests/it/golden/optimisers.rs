@@ -1,10 +1,10 @@
-//! Golden: trajectories of `AdamW` and SGD, and the groups of layer-wise rates.
+//! Golden: trajectories of `AdamW`, Adam and SGD, and the groups of layer-wise rates.
 
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use reid_backbones::init::Init;
-use reid_backbones::optim::spec::{AdamwSpec, DecayRule, OptimSpec, SgdSpec};
+use reid_backbones::optim::spec::{AdamSpec, AdamwSpec, DecayRule, OptimSpec, SgdSpec};
 use reid_backbones::optim::{Course, Optimizer, ema_update, groups};
 use reid_backbones::params::{ParamDef, Role};
 use reid_backbones::spec::{Positions, VitDims, VitSize, VitSpec};
@@ -68,6 +68,15 @@ fn adamw() -> Result<()> {
         check_trajectory(case, &OptimSpec::Adamw(spec))?;
     }
     Ok(())
+}
+
+#[test]
+fn adam() -> Result<()> {
+    let weight_decay = Golden::load("optimisers").param("weight_decay");
+    check_trajectory(
+        "adam",
+        &OptimSpec::Adam(AdamSpec { weight_decay, decay: DecayRule::NotVectors, ..AdamSpec::default() }),
+    )
 }
 
 #[test]

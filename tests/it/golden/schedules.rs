@@ -3,7 +3,7 @@
 use reid_backbones::optim::spec::{AdamwSpec, CosineDecay, DecayCourse, OptimSpec};
 use reid_objectives::math::schedule::{RunLength, learning_rate, teacher_momentum, weight_decay};
 use reid_objectives::spec::{
-    CosineMomentum, DinoCosine, Duration, Momentum, ScheduleSpec, TransreidCosine, WarmupCosine,
+    CosineMomentum, DinoCosine, Duration, Momentum, ScheduleSpec, StepAt, TransreidCosine, WarmupCosine, WarmupSteps,
 };
 use reid_tests::Golden;
 use reid_tests::golden::max_abs;
@@ -35,23 +35,51 @@ fn transreid_lr() {
     assert!(max_abs(&peaks, &golden.f64s("out.group_lr")) <= F64_RATE, "peak rates");
 
     let warmup = Duration::Epochs(golden.param("warmup"));
-    let spec = ScheduleSpec::TransreidCosine(TransreidCosine { warmup, warmup_start: 0.01, floor: 0.002 });
+    let spec =
+        |step_at| ScheduleSpec::TransreidCosine(TransreidCosine { warmup, warmup_start: 0.01, floor: 0.002, step_at });
     let [rows, groups] = golden.shape("out.cosine")[..] else { panic!("out.cosine is no matrix") };
     assert_eq!(groups, multipliers.len());
     // Epochs of one step and of several, at their first and last step.
     for steps_per_epoch in [1, 7] {
         let run = RunLength { steps: epochs * steps_per_epoch, epochs: epochs as f64 };
         for within in [0, steps_per_epoch - 1] {
-            let rates = |epoch: usize| {
-                let step = epoch * steps_per_epoch + within;
+            let rates = |step_at: StepAt, epoch: usize| {
+                let (step, spec) = (epoch * steps_per_epoch + within, spec(step_at));
                 multipliers.iter().map(move |&factor| learning_rate(&spec, base, factor, step, run))
             };
-            let course: Vec<f64> = (0..rows).flat_map(rates).collect();
+            let course: Vec<f64> = (0..rows).flat_map(|epoch| rates(StepAt::End, epoch)).collect();
             let worst = max_abs(&course, &golden.f64s("out.cosine"));
             assert!(worst <= F64_RATE, "{steps_per_epoch} steps per epoch: {worst:e}");
-            let first: Vec<f64> = rates(0).collect();
+            let first: Vec<f64> = rates(StepAt::End, 0).collect();
             assert!(max_abs(&first, &golden.f64s("out.initial")) <= F64_RATE, "the first epoch's rates");
+            // Stepped at the start, an epoch has the next one's rates.
+            let early: Vec<f64> = (0..rows - 1).flat_map(|epoch| rates(StepAt::Start, epoch)).collect();
+            let worst = max_abs(&early, &golden.f64s("out.cosine")[groups..]);
+            assert!(worst <= F64_RATE, "stepped at the start: {worst:e}");
         }
+    }
+}
+
+/// The same file's course with drops, of one group.
+#[test]
+fn transreid_multistep() {
+    let golden = Golden::load("transreid_lr");
+    let drops: Vec<f64> = golden.text("milestones").split(',').map(|at| at.parse().expect("an epoch")).collect();
+    let [first, second] = drops[..] else { panic!("two milestones") };
+    let spec = ScheduleSpec::WarmupSteps(WarmupSteps {
+        warmup: Duration::Epochs(golden.param("warmup_iters")),
+        warmup_start: golden.param("warmup_factor"),
+        drops: [Duration::Epochs(first), Duration::Epochs(second)],
+        factor: golden.param("gamma"),
+    });
+    let expected = golden.f64s("out.multistep");
+    // The file does not say what rate drops; the warm-up ends before the first drop, so it is the largest.
+    let base = expected.iter().copied().fold(0.0, f64::max);
+    for steps_per_epoch in [1, 5] {
+        let run = RunLength { steps: expected.len() * steps_per_epoch, epochs: expected.len() as f64 };
+        let course: Vec<f64> =
+            (0..expected.len()).map(|epoch| learning_rate(&spec, base, 1.0, epoch * steps_per_epoch, run)).collect();
+        assert!(max_abs(&course, &expected) <= F64_RATE, "{course:?} {expected:?}");
     }
 }
 

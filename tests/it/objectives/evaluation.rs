@@ -7,8 +7,13 @@ use reid_data::spec::{Normalisation, Size};
 use reid_data::views::ViewPlan;
 use reid_objectives::Result;
 use reid_objectives::math::distance::normalize_rows;
-use reid_objectives::math::ranking::{Labels, Ranking, Samples, rank};
+use reid_objectives::math::expansion::{AlphaSpec, expand};
+use reid_objectives::math::ranking::{
+    AveragePrecision, CmcShots, Labels, RankSpec, Ranking, SameCamera, SquaredEuclidean, rank,
+};
+use reid_objectives::math::rerank::{KReciprocalSpec, Reranked};
 use reid_objectives::metric::MetricKey;
+use reid_objectives::protocols::evaluation::spec::{EvaluationSpec, ExpansionSpec, RerankingSpec};
 use reid_objectives::protocols::evaluation::{Scores, evaluate};
 use reid_objectives::task::{Embed, Features};
 use reid_tests::tensors::rng;
@@ -56,9 +61,10 @@ fn ranking(archive: &Archive, query: Split, gallery: Split) -> Result<Ranking> {
     };
     let width = archive.splits[&query].1.width;
     let (query, gallery) = (side(query), side(gallery));
-    let query = Samples { features: &query.0, labels: Labels { pids: &query.1, cameras: &query.2 } };
-    let gallery = Samples { features: &gallery.0, labels: Labels { pids: &gallery.1, cameras: &gallery.2 } };
-    Ok(rank(query, gallery, width, 50)?)
+    let distances = SquaredEuclidean::new(&query.0, &gallery.0, width)?;
+    let query = Labels { pids: &query.1, cameras: &query.2 };
+    let gallery = Labels { pids: &gallery.1, cameras: &gallery.2 };
+    Ok(rank(&distances, query, gallery, RankSpec::default(), 50)?)
 }
 
 fn check(scores: &Scores, archive: &Archive, expected: &Ranking) {
@@ -69,6 +75,8 @@ fn check(scores: &Scores, archive: &Archive, expected: &Ranking) {
         bits(MetricKey::Rank1, expected.cmc_at(1)),
         bits(MetricKey::Rank5, expected.cmc_at(5)),
         bits(MetricKey::Rank10, expected.cmc_at(10)),
+        bits(MetricKey::Rank20, expected.cmc_at(20)),
+        bits(MetricKey::Rank50, expected.cmc_at(50)),
         bits(MetricKey::Minp, expected.minp),
         bits(MetricKey::ValidQueries, expected.valid as f64),
     ];
@@ -80,7 +88,11 @@ fn check(scores: &Scores, archive: &Archive, expected: &Ranking) {
 }
 
 fn scores_of(archive: &Archive) -> Result<Vec<Scores>> {
-    evaluate(&NoModel, &ViewPlan::evaluation(Size(32, 16), Normalisation::Half), 4, archive)
+    scores_by(&EvaluationSpec::default(), archive)
+}
+
+fn scores_by(spec: &EvaluationSpec, archive: &Archive) -> Result<Vec<Scores>> {
+    evaluate(&NoModel, &ViewPlan::evaluation(Size(32, 16), Normalisation::Half), spec, archive)
 }
 
 proptest! {
@@ -118,5 +130,62 @@ fn evaluation_leaves_out_what_the_data_lack() -> Result<()> {
     archive.splits.insert(Split::Gallery, split(2, 30, 3, 4));
     let scores = scores_of(&archive)?;
     assert_eq!(scores.iter().map(|scores| scores.split).collect::<Vec<_>>(), [Split::Query]);
+    Ok(())
+}
+
+/// What the spec asks for is what is computed: the same as from the parts by hand.
+#[test]
+fn evaluation_expands_and_reranks() -> Result<()> {
+    let mut archive = Archive::default();
+    let width = 6;
+    archive.splits.insert(Split::Query, split(3, 20, 4, width));
+    archive.splits.insert(Split::Gallery, split(4, 60, 4, width));
+    let side = |split| {
+        let (records, features) = &archive.splits[&split];
+        let of = |at: &u32| &records[*at as usize];
+        let pids: Vec<i64> = features.records.iter().map(|at| of(at).pid).collect();
+        let cameras: Vec<u32> = features.records.iter().map(|at| of(at).camera).collect();
+        (features.values.clone(), pids, cameras)
+    };
+    let ((mut query, query_pids, query_cameras), (mut gallery, gallery_pids, gallery_cameras)) =
+        (side(Split::Query), side(Split::Gallery));
+    let query_labels = Labels { pids: &query_pids, cameras: &query_cameras };
+    let gallery_labels = Labels { pids: &gallery_pids, cameras: &gallery_cameras };
+    let rule = RankSpec {
+        same_camera: SameCamera::Kept,
+        average_precision: AveragePrecision::Trapezoid,
+        cmc: CmcShots::Single,
+    };
+    let spec = EvaluationSpec {
+        same_camera: rule.same_camera,
+        average_precision: rule.average_precision,
+        cmc: rule.cmc,
+        ..EvaluationSpec::default()
+    };
+
+    let how = KReciprocalSpec { k1: 7, k2: 3, ..KReciprocalSpec::default() };
+    let alpha = AlphaSpec { k: 4, alpha: 2, rounds: 1 };
+    let mut expanded = [query.clone(), gallery.clone()].concat();
+    expand(&mut expanded, width, alpha)?;
+    normalize_rows(&mut expanded, width);
+    let (expanded_query, expanded_gallery) = expanded.split_at(query.len());
+    normalize_rows(&mut query, width);
+    normalize_rows(&mut gallery, width);
+
+    let reranking = RerankingSpec::KReciprocal(how);
+    let reranked = Reranked::new(&query, &gallery, width, how)?;
+    let expected = rank(&reranked, query_labels, gallery_labels, rule, 50)?;
+    check(&scores_by(&EvaluationSpec { reranking, ..spec.clone() }, &archive)?[0], &archive, &expected);
+
+    let expansion = ExpansionSpec::Alpha(alpha);
+    let distances = SquaredEuclidean::new(expanded_query, expanded_gallery, width)?;
+    let expected = rank(&distances, query_labels, gallery_labels, rule, 50)?;
+    check(&scores_by(&EvaluationSpec { expansion, ..spec.clone() }, &archive)?[0], &archive, &expected);
+
+    let both = Reranked::new(expanded_query, expanded_gallery, width, how)?;
+    let expected = rank(&both, query_labels, gallery_labels, rule, 50)?;
+    check(&scores_by(&EvaluationSpec { expansion, reranking, ..spec.clone() }, &archive)?[0], &archive, &expected);
+    // None of them is what is ranked by default.
+    assert_ne!(scores_by(&spec, &archive)?[0].metrics, scores_of(&archive)?[0].metrics);
     Ok(())
 }

@@ -5,9 +5,13 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use reid_objectives::metric::MetricKey;
+use reid_objectives::protocols::losses::{id_loss, smoothing, weighted_triplet_loss};
 use reid_objectives::protocols::model::{EncoderModel, NeckModel};
 use reid_objectives::protocols::supervised::Supervised;
-use reid_objectives::spec::{EvaluationFeature, SupervisedSpec, TrainSpec};
+use reid_objectives::spec::{
+    EvaluationFeature, Hard, IdHead, MarginHead, Pooling, Smoothing, Soft, SupervisedSpec, TrainSpec, TripletMargin,
+    TripletMining,
+};
 use reid_objectives::task::{Embed, Task};
 use reid_objectives::{Result, TaskError};
 use reid_tests::golden::max_abs;
@@ -19,8 +23,12 @@ use super::fixture::{SIZE, backbone, batch, clock, gradients, scalar, train};
 const F32: f64 = 1e-5;
 
 fn task(seed: u64) -> Result<Supervised> {
+    task_of(SupervisedSpec::default(), seed)
+}
+
+fn task_of(spec: SupervisedSpec, seed: u64) -> Result<Supervised> {
     let train = TrainSpec { batch: 16, ..SupervisedSpec::default().train };
-    let spec = SupervisedSpec { train, identities_per_batch: 4, ..SupervisedSpec::default() };
+    let spec = SupervisedSpec { train, identities_per_batch: 4, ..spec };
     let encoder = EncoderModel::random(&backbone(), seed, &Device::Cpu)?;
     Supervised::build(&spec, &backbone(), encoder, 4, seed, &Device::Cpu)
 }
@@ -36,6 +44,76 @@ fn sixteen_pictures_can_be_learned_by_heart() -> Result<()> {
     assert!(scalar(&accuracy.1) > 0.99);
     assert_eq!(output.tokens, 16 * 9);
     assert!(task.couples_samples());
+    Ok(())
+}
+
+/// Every head, rule of mining, smoothing and pooling learns, and its model ranks what was trained.
+#[test]
+fn variants_learn_sixteen_pictures_by_heart() -> Result<()> {
+    let margin = MarginHead { scale: 16.0, margin: 0.2 };
+    let default = SupervisedSpec::default;
+    let variants = [
+        SupervisedSpec { id_head: IdHead::ArcFace(margin), ..default() },
+        SupervisedSpec { id_head: IdHead::CosFace(margin), ..default() },
+        SupervisedSpec { id_head: IdHead::Circle(margin), ..default() },
+        SupervisedSpec { triplet_mining: TripletMining::Weighted, ..default() },
+        SupervisedSpec { pooling: Pooling::Gem, ..default() },
+        SupervisedSpec { pooling: Pooling::ClsAvg, ..default() },
+    ];
+    for spec in variants {
+        let (mut task, batch) = (task_of(spec.clone(), 1)?, batch(16, 1, 1));
+        let losses = train(&mut task, &batch, 40, 1e-3)?;
+        let (first, last) = (losses[0], losses[losses.len() - 1]);
+        assert!(last < 0.4 * first, "{spec:?}: {first} to {last}");
+        let output = task.step(&batch, clock(40, 40))?;
+        let accuracy = output.stats.iter().find(|(key, _)| *key == MetricKey::TrainAccuracy).expect("the accuracy");
+        assert!(scalar(&accuracy.1) > 0.99, "{spec:?}");
+        task.after_step(&[output], clock(40, 40))?;
+        let images = normal(7, (4, 3, SIZE.0, SIZE.1));
+        let in_training = task.evaluated().model.embed(&images)?;
+        let before = EvaluationFeature::BeforeNeck;
+        let model = NeckModel::from_product(&backbone(), &task.product()?, before, Path::new("product"), &Device::Cpu)?;
+        assert_eq!(bits(&model.with_pooling(spec.pooling).embed(&images)?), bits(&in_training), "{spec:?}");
+        assert_eq!(in_training.dim(1)?, spec.pooling.width(backbone().size.dims().width), "{spec:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn smoothing_and_weighted_pairs_equal_their_formulas() -> Result<()> {
+    let (b, k, d, epsilon) = (6, 5, 7, 0.3);
+    let (logits, features) = (normal(11, (b, k)), normal(12, (b, d)));
+    let names: Vec<u32> = vec![0, 0, 1, 1, 2, 1];
+    let labels = Tensor::from_slice(&names, b, &Device::Cpu)?;
+    let rows = |tensor: &Tensor, width: usize| -> Vec<Vec<f64>> {
+        values(tensor).chunks(width).map(<[f64]>::to_vec).collect()
+    };
+    let of_row = |(row, &name): (&Vec<f64>, &u32)| {
+        let all = row.iter().map(|x| x.exp()).sum::<f64>().ln();
+        let target = |i: usize| if i == name as usize { 1.0 - epsilon } else { epsilon / (k - 1) as f64 };
+        row.iter().enumerate().map(|(i, x)| target(i) * (all - x)).sum::<f64>()
+    };
+    let expected = rows(&logits, k).iter().zip(&names).map(of_row).sum::<f64>() / b as f64;
+    let found = id_loss(&logits, &labels, smoothing(Smoothing::Others, epsilon, k))?;
+    assert!((scalar(&found) - expected).abs() < F32, "{} {expected}", scalar(&found));
+
+    let features_of = rows(&features, d);
+    let distance = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+    let mean = |anchor: usize, same: bool| {
+        let others = (0..b).filter(|&j| (names[j] == names[anchor]) == same);
+        let pairs: Vec<f64> = others.map(|j| distance(&features_of[anchor], &features_of[j])).collect();
+        let weight = |d: f64| if same { d.exp() } else { (-d).exp() };
+        pairs.iter().map(|&d| weight(d) * d).sum::<f64>() / pairs.iter().map(|&d| weight(d)).sum::<f64>()
+    };
+    let gaps: Vec<f64> = (0..b).map(|anchor| mean(anchor, true) - mean(anchor, false)).collect();
+    for (margin, of_gap) in [
+        (TripletMargin::Soft(Soft {}), (|gap: f64| gap.exp().ln_1p()) as fn(f64) -> f64),
+        (TripletMargin::Hard(Hard { margin: 0.3 }), |gap| (gap + 0.3).max(0.0)),
+    ] {
+        let expected = gaps.iter().map(|&gap| of_gap(gap)).sum::<f64>() / b as f64;
+        let found = scalar(&weighted_triplet_loss(&features, &labels, margin)?);
+        assert!((found - expected).abs() < F32, "{found} {expected}");
+    }
     Ok(())
 }
 

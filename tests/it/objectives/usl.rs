@@ -6,11 +6,12 @@ use candle_core::Device;
 use proptest::prelude::*;
 use reid_data::dataset::{Record, Split};
 use reid_objectives::cluster::dbscan::dbscan;
-use reid_objectives::cluster::jaccard::{Jaccard, JaccardSpec, Scratch};
+use reid_objectives::cluster::jaccard::{JaccardSpec, jaccard};
 use reid_objectives::cluster::memory::ClusterMemory;
-use reid_objectives::cluster::neighbours::Neighbours;
 use reid_objectives::cluster::quality::{Quality, quality};
 use reid_objectives::math::distance::normalize_rows;
+use reid_objectives::math::neighbours::Neighbours;
+use reid_objectives::math::reciprocal::Scratch;
 use reid_objectives::protocols::model::EncoderModel;
 use reid_objectives::protocols::usl::Usl;
 use reid_objectives::spec::{DbscanSpec, UslSpec};
@@ -94,7 +95,7 @@ proptest! {
         let (width, spec) = (7, JaccardSpec { k1, k2 });
         let features = features(people, each, width, spread, seed);
         let expected = dense_jaccard(&features, width, spec);
-        let jaccard = Jaccard::of(&features, width, spec).unwrap();
+        let jaccard = jaccard(&features, width, spec).unwrap();
         prop_assert_eq!(jaccard.len(), people * each);
         let mut scratch = Scratch::default();
         for (i, expected) in expected.iter().enumerate() {
@@ -147,7 +148,7 @@ fn clusters_do_not_depend_on_threads() {
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let jaccard = Jaccard::of(&features, 16, JaccardSpec { k1: 12, k2: 4 }).unwrap();
+            let jaccard = jaccard(&features, 16, JaccardSpec { k1: 12, k2: 4 }).unwrap();
             let mut scratch = Scratch::default();
             let rows: Vec<Vec<(u32, u32)>> = (0..jaccard.len())
                 .map(|i| jaccard.near(i, &mut scratch).into_iter().map(|(j, d)| (j, d.to_bits())).collect())

@@ -233,7 +233,7 @@ impl Task for LinearProbe {
     }
 
     fn evaluated(&self) -> Evaluated<'_> {
-        Evaluated { model: Box::new(InTraining(self)), views: self.views.clone(), batch: self.evaluation.batch }
+        Evaluated { model: Box::new(InTraining(self)), views: self.views.clone(), spec: self.evaluation.clone() }
     }
 
     fn trainable(&self) -> &ParamStore {

@@ -1,29 +1,34 @@
 //! Supervised ReID: identity loss behind a BNNeck, batch-hard triplet loss before it
 //! (Luo et al., arXiv 1903.07071; TransReID, arXiv 2102.04378).
 
+pub mod heads;
+pub mod spec;
+
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use reid_backbones::init::Init;
 use reid_backbones::params::{ModuleId, ParamDef, Role};
 use reid_backbones::spec::VitSpec;
-use reid_backbones::{Compute, Encoder, Input, ParamStore, Vit, ops};
+use reid_backbones::{Compute, Encoder, Input, ParamStore, Vit};
 use reid_data::dataset::Split;
 use reid_data::plan::EpochPlan;
 use reid_data::sampler::{self, Labels, PkSettings};
 use reid_data::spec::{PhotometricSpec, SamplerSpec, Size};
 use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec};
 
+use self::heads::logits;
 use super::evaluation;
-use super::losses::{accuracy, id_loss, triplet_loss};
-use super::model::{ClassToken, EncoderModel};
+use super::frozen::pool;
+use super::losses::{accuracy, id_loss, mined_triplet_loss, smoothing};
+use super::model::{EncoderModel, Pooled};
 use super::neck::{BatchStats, RunningStats, normalize_batch};
 use super::{CLASSIFIER, ENCODER, NECK};
 use crate::error::Result;
 use crate::metric::MetricKey;
 use crate::person_mae::view_tensor;
 use crate::random::{drop_paths, init_source};
-use crate::spec::{EvaluationFeature, SupervisedSpec};
+use crate::spec::{EvaluationFeature, IdHead, SupervisedSpec};
 use crate::task::{Clock, Embed, Evaluated, Services, State, StepOutput, Task};
 
 /// Raised whenever the numbers that this protocol gives change.
@@ -58,7 +63,7 @@ impl Supervised {
         device: &Device,
     ) -> Result<Self> {
         let (vit, mut store) = encoder.into_parts();
-        let (width, layer) = (vit.dims().width, vit.dims().depth + 1);
+        let (width, layer) = (spec.pooling.width(vit.dims().width), vit.dims().depth + 1);
         let source = init_source(seed);
         // TransReID's bottleneck bias is frozen at 0, so there is none.
         let weight = ParamDef { name: "weight", shape: vec![width], role: Role::Scale, init: Init::Constant(1.0) };
@@ -67,7 +72,11 @@ impl Supervised {
             name: "weight",
             shape: vec![identities, width],
             role: Role::Weight,
-            init: Init::Normal(CLASSIFIER_STD),
+            init: match spec.id_head {
+                IdHead::Linear(_) => Init::Normal(CLASSIFIER_STD),
+                // Of weights only the direction counts, and the shorter they are, the faster they turn.
+                _ => Init::Xavier { fan_in: width, fan_out: identities },
+            },
         };
         let classifier = store.add(CLASSIFIER, layer, &[weight], &source)?;
         let stats = RunningStats::new(width, device)?;
@@ -122,16 +131,17 @@ impl Task for Supervised {
         let drops = drop_paths(self.backbone.drop_path, depth, clock.seed, clock.epoch, &batch.draws, 0..1);
         let input = Input { drop_path: drops.as_deref(), batch_statistics: true, ..Input::default() };
         let tokens = self.vit.forward(&params, &images, &input)?;
-        let feature = tokens.class()?; // [b, d]
+        let feature = pool(&tokens, self.spec.pooling)?; // [b, d]
         let (normed, batch_stats) = normalize_batch(&feature, &params.tensor(self.neck)?)?; // [b, d]
-        let logits = ops::linear(&normed, &params, self.classifier)?; // [b, k]
-        let id = id_loss(&logits, &labels, self.spec.label_smoothing)?;
-        let triplet = triplet_loss(&feature, &labels, self.spec.triplet_margin)?.loss;
+        let logits = logits(self.spec.id_head, &normed, &labels, &params, self.classifier)?; // [b, k]
+        let smoothing = smoothing(self.spec.smoothing, self.spec.label_smoothing, logits.plain.dim(1)?);
+        let id = id_loss(&logits.trained, &labels, smoothing)?;
+        let triplet = mined_triplet_loss(&feature, &labels, self.spec.triplet_margin, self.spec.triplet_mining)?;
         let loss = ((&id * self.spec.id_weight)? + (&triplet * self.spec.triplet_weight)?)?;
         let stats = vec![
             (MetricKey::LossId, id.detach()),
             (MetricKey::LossTriplet, triplet.detach()),
-            (MetricKey::TrainAccuracy, accuracy(&logits, &labels)?),
+            (MetricKey::TrainAccuracy, accuracy(&logits.plain, &labels)?),
         ];
         let mut carried = vec![("mean", batch_stats.mean), ("variance", batch_stats.variance)];
         carried.extend(tokens.captured.statistics.into_iter().map(|of_stem| ("stem", of_stem)));
@@ -160,7 +170,7 @@ impl Task for Supervised {
         Evaluated {
             model: Box::new(InTraining(self)),
             views: evaluation::views(evaluation, &self.backbone, self.spec.augment.normalisation),
-            batch: evaluation.batch,
+            spec: evaluation.clone(),
         }
     }
 
@@ -198,7 +208,7 @@ struct InTraining<'a>(&'a Supervised);
 impl Embed for InTraining<'_> {
     fn embed(&self, images: &Tensor) -> Result<Tensor> {
         let Supervised { spec, vit, store, stats, neck, .. } = self.0;
-        let feature = ClassToken { vit, store }.embed(images)?;
+        let feature = Pooled { vit, store, pooling: spec.pooling }.embed(images)?;
         Ok(match spec.evaluation.feature {
             EvaluationFeature::BeforeNeck => feature,
             EvaluationFeature::AfterNeck => stats.normalize(&feature, &store.frozen().tensor(*neck)?)?,

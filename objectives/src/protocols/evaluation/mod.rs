@@ -1,0 +1,262 @@
+//! Retrieval evaluation: features of queries and gallery, ranked.
+
+pub mod spec;
+
+use candle_core::Tensor;
+use reid_backbones::spec::VitSpec;
+use reid_data::dataset::{Record, Split};
+use reid_data::spec::{Normalisation, Size};
+use reid_data::views::{ViewPlan, ViewSpec};
+
+use self::spec::{EvaluationFeature, EvaluationSpec, ExpansionSpec, RerankingSpec};
+use crate::error::Result;
+use crate::math::distance::normalize_rows;
+use crate::math::expansion::expand;
+use crate::math::ranking::{
+    AveragePrecision, CmcShots, Distances, Labels, QueryScore, Ranking, SameCamera, SquaredEuclidean, rank,
+};
+use crate::math::rerank::{RerankVariant, Reranked};
+use crate::math::verification::Roc;
+use crate::metric::MetricKey;
+use crate::spec::{Pooling, ProtocolSpec};
+use crate::task::{Embed, Evaluated, Features, Services};
+
+/// Raised whenever the numbers that evaluation gives change.
+pub const ALGORITHM_VERSION: u32 = 1;
+/// What the metrics of evaluation points begin with among step metrics, and of the validation part in rows.
+pub const VALIDATION_PREFIX: &str = "validation.";
+/// False positive rates that verification is reported at (fast-reid), the true positive rate there, and fast-reid's.
+const FALSE_RATES: [(f64, MetricKey, MetricKey); 3] = [
+    (1e-4, MetricKey::Tpr1e4, MetricKey::FastReidTpr1e4),
+    (1e-3, MetricKey::Tpr1e3, MetricKey::FastReidTpr1e3),
+    (1e-2, MetricKey::Tpr1e2, MetricKey::FastReidTpr1e2),
+];
+/// Longest CMC that is computed (TransReID).
+const MAX_RANK: usize = 50;
+
+/// How one query fared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScoredQuery {
+    /// Index of the query in its split.
+    pub record: u32,
+    /// Its score.
+    pub score: QueryScore,
+}
+
+/// How a model fares on one set of queries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// Queries that were asked.
+    pub split: Split,
+    /// Means over valid queries, as fractions, and the number of valid queries.
+    pub metrics: Vec<(MetricKey, f64)>,
+    /// Valid queries in record order.
+    pub queries: Vec<ScoredQuery>,
+}
+
+/// What is compared, in words; recorded with every result.
+pub fn description(protocol: &ProtocolSpec) -> String {
+    let neck = |spec: &EvaluationSpec| match spec.feature {
+        EvaluationFeature::BeforeNeck => "before the neck",
+        EvaluationFeature::AfterNeck => "after the neck",
+    };
+    let spec = protocol.evaluation();
+    let feature = match protocol {
+        ProtocolSpec::Supervised(supervised) => format!("{} {}", supervised.pooling.describe(), neck(spec)),
+        ProtocolSpec::Usl(usl) => format!("{} {}", usl.pooling.describe(), neck(spec)),
+        ProtocolSpec::Uda(uda) => format!("{} {}", uda.usl.pooling.describe(), neck(spec)),
+        ProtocolSpec::Frozen(frozen) => match (frozen.linear_probe(), frozen.pooling) {
+            (Some(_), pooling) => format!("linear probe of the {} {}", pooling.describe(), neck(spec)),
+            // The supervised protocol's feature, and compared with it.
+            (None, Pooling::Cls) => "class token before the neck".to_owned(),
+            (None, pooling) => pooling.describe().to_owned(),
+        },
+    };
+    let mirrored = if spec.flip_test { ", mean with the mirror image's" } else { "" };
+    let expanded = match spec.expansion {
+        ExpansionSpec::None(_) => String::new(),
+        ExpansionSpec::Alpha(alpha) => {
+            format!(", expanded (k {}, alpha {}, rounds {})", alpha.k, alpha.alpha, alpha.rounds)
+        }
+    };
+    let reranked = match spec.reranking {
+        RerankingSpec::None(_) => String::new(),
+        RerankingSpec::KReciprocal(how) => {
+            let variant = match how.variant {
+                RerankVariant::Zhong => "Zhong",
+                RerankVariant::Torchreid => "torchreid",
+                RerankVariant::FastReid => "fast-reid",
+            };
+            format!(", re-ranked ({variant}, k1 {}, k2 {}, lambda {})", how.k1, how.k2, how.lambda)
+        }
+    };
+    let camera = match spec.same_camera {
+        SameCamera::Removed => "same identity and camera removed",
+        SameCamera::Kept => "same identity and camera kept",
+    };
+    let precision = match spec.average_precision {
+        AveragePrecision::Steps => "AP by steps",
+        AveragePrecision::Trapezoid => "AP by trapezoids",
+    };
+    let shots = match spec.cmc {
+        CmcShots::All => "",
+        CmcShots::Single => "; ranks among single shots",
+    };
+    format!("{feature}{mirrored}{expanded}, L2-normalized, squared Euclidean{reranked}; {camera}; {precision}{shots}")
+}
+
+/// Views of evaluated pictures: the whole picture, resized.
+pub fn views(spec: &EvaluationSpec, backbone: &VitSpec, normalisation: Normalisation) -> ViewPlan {
+    let size = Size(backbone.image[0], backbone.image[1]);
+    let view = ViewSpec { filter: spec.filter, ..ViewSpec::whole(size, normalisation) };
+    ViewPlan { views: vec![view], shared_flip: 0.0 }
+}
+
+/// Evaluates on every set of queries that the data have: test, occluded test, validation.
+///
+/// # Errors
+/// If a picture cannot be read or the model fails.
+pub fn evaluate(
+    model: &dyn Embed,
+    views: &ViewPlan,
+    spec: &EvaluationSpec,
+    services: &dyn Services,
+) -> Result<Vec<Scores>> {
+    let sets = [
+        (Split::Gallery, &[Split::Query, Split::OccludedQuery][..]),
+        (Split::ValidationGallery, &[Split::ValidationQuery][..]),
+    ];
+    let mut scores = Vec::new();
+    for (gallery, queries) in sets {
+        let asked: Vec<Split> = queries.iter().copied().filter(|&split| !services.records(split).is_empty()).collect();
+        if asked.is_empty() {
+            continue;
+        }
+        let gallery = Side::extract(gallery, model, views, spec, services)?;
+        for split in asked {
+            let query = Side::extract(split, model, views, spec, services)?;
+            let (ranking, roc) = rank_sides(&query, &gallery, spec)?;
+            scores.push(summarise(split, &query.features, &ranking, roc.as_ref()));
+        }
+    }
+    Ok(scores)
+}
+
+/// Evaluates on the validation part alone, if the data have one: what may be looked at during training.
+///
+/// # Errors
+/// If a picture cannot be read or the model fails.
+pub fn validate(evaluated: &Evaluated, services: &dyn Services) -> Result<Option<Scores>> {
+    let Evaluated { model, views, spec } = evaluated;
+    if services.records(Split::ValidationQuery).is_empty() {
+        return Ok(None);
+    }
+    let side = |split| Side::extract(split, &**model, views, spec, services);
+    let (gallery, query) = (side(Split::ValidationGallery)?, side(Split::ValidationQuery)?);
+    let (ranking, roc) = rank_sides(&query, &gallery, spec)?;
+    Ok(Some(summarise(Split::ValidationQuery, &query.features, &ranking, roc.as_ref())))
+}
+
+/// Ranks one side for the other.
+fn rank_sides(query: &Side, gallery: &Side, spec: &EvaluationSpec) -> Result<(Ranking, Option<Roc>)> {
+    let (width, of_query, of_gallery) = (gallery.features.width, &query.features.values, &gallery.features.values);
+    let ExpansionSpec::Alpha(alpha) = spec.expansion else {
+        return rank_features((of_query, query.labels()), (of_gallery, gallery.labels()), width, spec);
+    };
+    let mut all = [of_query.as_slice(), of_gallery].concat(); // [q + g, d]
+    expand(&mut all, width, alpha)?;
+    normalize_rows(&mut all, width);
+    let (of_query, of_gallery) = all.split_at(of_query.len());
+    rank_features((of_query, query.labels()), (of_gallery, gallery.labels()), width, spec)
+}
+
+/// Ranks features of length 1.
+fn rank_features(
+    (query, query_labels): (&[f32], Labels<'_>),
+    (gallery, gallery_labels): (&[f32], Labels<'_>),
+    width: usize,
+    spec: &EvaluationSpec,
+) -> Result<(Ranking, Option<Roc>)> {
+    let labels = (query_labels, gallery_labels);
+    match spec.reranking {
+        RerankingSpec::None(_) => measure(&SquaredEuclidean::new(query, gallery, width)?, labels, spec),
+        RerankingSpec::KReciprocal(how) => measure(&Reranked::new(query, gallery, width, how)?, labels, spec),
+    }
+}
+
+fn measure(
+    distances: &impl Distances,
+    (query, gallery): (Labels<'_>, Labels<'_>),
+    spec: &EvaluationSpec,
+) -> Result<(Ranking, Option<Roc>)> {
+    let ranking = rank(distances, query, gallery, spec.rank(), MAX_RANK)?;
+    let roc = if spec.verification { Roc::of(distances, query, gallery, spec.same_camera)? } else { None };
+    Ok((ranking, roc))
+}
+
+/// Features of a split with labels: of length 1, or as the model gives them where they are to be expanded.
+struct Side {
+    features: Features,
+    pids: Vec<i64>,
+    cameras: Vec<u32>,
+}
+
+impl Side {
+    fn extract(
+        split: Split,
+        model: &dyn Embed,
+        views: &ViewPlan,
+        spec: &EvaluationSpec,
+        services: &dyn Services,
+    ) -> Result<Self> {
+        let mut features = if spec.flip_test {
+            services.extract(split, views, spec.batch, &Mirrored(model))?
+        } else {
+            services.extract(split, views, spec.batch, model)?
+        };
+        if matches!(spec.expansion, ExpansionSpec::None(_)) {
+            normalize_rows(&mut features.values, features.width);
+        }
+        let records = services.records(split);
+        let of = |index: &u32| -> &Record { &records[*index as usize] };
+        let pids = features.records.iter().map(|index| of(index).pid).collect();
+        let cameras = features.records.iter().map(|index| of(index).camera).collect();
+        Ok(Self { features, pids, cameras })
+    }
+
+    fn labels(&self) -> Labels<'_> {
+        Labels { pids: &self.pids, cameras: &self.cameras }
+    }
+}
+
+/// The mean of a picture's feature and its mirror image's.
+struct Mirrored<'a>(&'a dyn Embed);
+
+impl Embed for Mirrored<'_> {
+    fn embed(&self, images: &Tensor) -> Result<Tensor> {
+        let last = images.rank() - 1;
+        let both = (self.0.embed(images)? + self.0.embed(&images.flip(&[last])?.contiguous()?)?)?; // [b, d]
+        Ok((both / 2.0)?)
+    }
+}
+
+fn summarise(split: Split, queries: &Features, ranking: &Ranking, roc: Option<&Roc>) -> Scores {
+    let mut metrics = vec![
+        (MetricKey::Map, ranking.map),
+        (MetricKey::Rank1, ranking.cmc_at(1)),
+        (MetricKey::Rank5, ranking.cmc_at(5)),
+        (MetricKey::Rank10, ranking.cmc_at(10)),
+        (MetricKey::Rank20, ranking.cmc_at(20)),
+        (MetricKey::Rank50, ranking.cmc_at(50)),
+        (MetricKey::Minp, ranking.minp),
+        (MetricKey::ValidQueries, ranking.valid as f64),
+    ];
+    if let Some(roc) = roc {
+        metrics.push((MetricKey::RocArea, roc.area()));
+        metrics.extend(FALSE_RATES.map(|(rate, ours, _)| (ours, roc.tpr_at_fpr(rate))));
+        metrics.extend(FALSE_RATES.map(|(rate, _, theirs)| (theirs, roc.fast_reid_tpr_at_fpr(rate))));
+    }
+    let scored = queries.records.iter().zip(&ranking.per_query);
+    let queries = scored.filter_map(|(&record, score)| score.map(|score| ScoredQuery { record, score })).collect();
+    Scores { split, metrics, queries }
+}
