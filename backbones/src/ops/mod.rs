@@ -23,6 +23,6 @@ pub use layer_norm::{LAYER_NORM_EPS, layer_norm, standardise};
 pub use linear::{linear, linear_gelu};
 pub use losses::{cross_entropy, l2_normalize, squared_error};
 pub use patches::{Keep, patch_embed};
-pub use products::dot_products;
+pub use products::{dot_products, dot_products_into};
 pub use tokens::{Arrangement, arrange, assemble, take_tokens};
 pub use weight_norm::weight_norm_linear;

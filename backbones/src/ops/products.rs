@@ -20,6 +20,23 @@ pub fn dot_products(x: &Tensor, y: &Tensor) -> error::Result<Tensor> {
     Ok(x.matmul(&y.t()?)?)
 }
 
+/// [`dot_products`] of rows on the host, without a tensor or a graph.
+///
+/// # Shapes
+/// - `x`: `[n, d]`, `y`: `[m, d]`, row-major, `d = width`; `out`: `[n, m]`
+///
+/// # Panics
+/// If a slice is no whole number of rows, or `out` has another size: a bug of the caller.
+pub fn dot_products_into(x: &[f32], y: &[f32], width: usize, out: &mut [f32]) {
+    let rows = |values: &[f32]| {
+        assert!(width > 0 && values.len().is_multiple_of(width), "{} values are no rows of {width}", values.len());
+        values.len() / width
+    };
+    let (n, m) = (rows(x), rows(y));
+    assert_eq!(out.len(), n * m, "room for the products of {n} rows with {m}");
+    matmul(out, Write::Replace, Mat::new(x, n, width), Mat::new(y, m, width).t());
+}
+
 struct DotProducts;
 
 impl CustomOp2 for DotProducts {

@@ -4,7 +4,6 @@
 //! Neighbourhoods have `k1` and `round(k1 / 2) + 1` pictures, the picture itself among them, where `round` is to even;
 //! neighbours are weighed by the softmax of `-(2 - 2 cos(i, j))`.
 
-use reid_backbones::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,11 +33,8 @@ impl Default for JaccardSpec {
 ///
 /// # Shapes
 /// - `features`: `[n, d]`, row-major, `d = width`
-///
-/// # Errors
-/// If a matrix product fails.
-pub fn jaccard(features: &[f32], width: usize, spec: JaccardSpec) -> Result<Jaccard> {
-    let near = Neighbours::of(features, width, spec.k1)?;
+pub fn jaccard(features: &[f32], width: usize, spec: JaccardSpec) -> Jaccard {
+    let near = Neighbours::of(features, width, spec.k1);
     let sizes = Sizes { whole: spec.k1, half: round_to_even_half(spec.k1) + 1, averaged: spec.k2 };
-    Ok(Jaccard::of_neighbours(&near, sizes, |i, j| 2.0 - 2.0 * dot(features, width, i, j)))
+    Jaccard::of_neighbours(&near, sizes, |i, j| 2.0 - 2.0 * dot(features, width, i, j))
 }

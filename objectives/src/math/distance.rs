@@ -1,6 +1,7 @@
 //! Distances between rows of features.
 
 use candle_core::{D, Tensor};
+use rayon::prelude::*;
 use reid_backbones::{Result, ops};
 
 /// Smallest norm that a feature is divided by, as in `torch.nn.functional.normalize`.
@@ -61,6 +62,36 @@ pub fn normalize_rows(features: &mut [f32], width: usize) {
             *value = (f64::from(*value) / norm) as f32;
         }
     }
+}
+
+/// Squared Euclidean distances between rows on the host, as [`squared_euclidean`]; each side is rows and their
+/// [`squared_norms`].
+///
+/// # Shapes
+/// - `query`: `[q, d]` and `[q]`, `gallery`: `[g, d]` and `[g]`, row-major, `d = width`; `out`: `[q, g]`
+///
+/// # Panics
+/// If sizes differ: our bug.
+pub(crate) fn distances_into(
+    (query, query_norms): (&[f32], &[f32]),
+    (gallery, gallery_norms): (&[f32], &[f32]),
+    width: usize,
+    out: &mut [f32],
+) {
+    ops::dot_products_into(query, gallery, width, out);
+    out.par_chunks_exact_mut(gallery_norms.len().max(1)).zip(query_norms).for_each(|(row, query_norm)| {
+        for (value, gallery_norm) in row.iter_mut().zip(gallery_norms) {
+            *value = query_norm + gallery_norm - 2.0 * *value;
+        }
+    });
+}
+
+/// Squared norms of rows.
+///
+/// # Shapes
+/// - `features`: `[n, d]`, row-major, `d = width`; output: `[n]`
+pub(crate) fn squared_norms(features: &[f32], width: usize) -> Vec<f32> {
+    features.par_chunks_exact(width).map(|row| squared_norm(row) as f32).collect()
 }
 
 /// Sum of squares of one row, in f64 and in order.

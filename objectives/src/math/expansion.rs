@@ -1,7 +1,6 @@
 //! Query expansion: features moved towards those of their neighbours.
 
 use rayon::prelude::*;
-use reid_backbones::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,14 +34,11 @@ impl Default for AlphaSpec {
 ///
 /// # Shapes
 /// - `features`: `[n, d]`, row-major, `d = width`, of any length
-///
-/// # Errors
-/// If a matrix product fails.
-pub fn expand(features: &mut Vec<f32>, width: usize, spec: AlphaSpec) -> Result<()> {
+pub fn expand(features: &mut Vec<f32>, width: usize, spec: AlphaSpec) {
     for _ in 0..spec.rounds {
         let mut normalized = features.clone();
         normalize_rows(&mut normalized, width);
-        let near = Neighbours::of(&normalized, width, spec.k)?;
+        let near = Neighbours::of(&normalized, width, spec.k);
         let of = &*features;
         let expanded = |i: usize| {
             let mut sum = vec![0.0; width];
@@ -57,5 +53,4 @@ pub fn expand(features: &mut Vec<f32>, width: usize, spec: AlphaSpec) -> Result<
         };
         *features = (0..near.len()).into_par_iter().flat_map_iter(expanded).collect();
     }
-    Ok(())
 }

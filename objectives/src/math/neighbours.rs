@@ -1,9 +1,12 @@
 //! The nearest of n features to each of them, exactly.
 
 use rayon::prelude::*;
-use reid_backbones::Result;
 
-use super::ranking::{Distances, SquaredEuclidean, block_rows, order_key};
+use super::distance::{distances_into, squared_norms};
+use super::ranking::{block_rows, order_key};
+
+/// Features whose lists one task extends while it walks down a block's columns.
+const COLUMNS: usize = 64;
 
 /// The k nearest of every feature, itself among them.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,31 +20,39 @@ pub struct Neighbours {
 }
 
 impl Neighbours {
-    /// The nearest of `features`, by blocks of rows whose size depends on n alone.
+    /// The nearest of `features`, by blocks of rows whose size depends on n alone. A distance is computed once and told
+    /// to both.
     ///
     /// # Shapes
     /// - `features`: `[n, d]`, row-major, `d = width`; output: `[n, min(k, n)]`
-    ///
-    /// # Errors
-    /// If the matrix product fails.
-    pub fn of(features: &[f32], width: usize, k: usize) -> Result<Self> {
+    pub fn of(features: &[f32], width: usize, k: usize) -> Self {
         let n = features.len() / width;
         let k = k.min(n);
-        let mut found = Self { k, indices: Vec::with_capacity(n * k), farthest: Vec::with_capacity(n) };
-        if n == 0 {
-            return Ok(found);
-        }
-        let distances = SquaredEuclidean::new(features, features, width)?;
-        let block = block_rows(n);
+        let norms = squared_norms(features, width);
+        let mut lists: Vec<Nearest> = (0..n).map(|_| Nearest::new(k)).collect();
+        let (block, mut values) = (block_rows(n), Vec::new());
         for first in (0..n).step_by(block) {
-            let rows = distances.rows(first..(first + block).min(n))?; // [rows, n]
-            let nearest: Vec<(Vec<u32>, f32)> = rows.par_chunks_exact(n).map(|row| nearest(row, k)).collect();
-            for (indices, farthest) in nearest {
-                found.indices.extend(indices);
-                found.farthest.push(farthest);
-            }
+            let last = (first + block).min(n);
+            let columns = n - first;
+            values.resize((last - first) * columns, 0.0);
+            let rows = (&features[first * width..last * width], &norms[first..last]);
+            distances_into(rows, (&features[first * width..], &norms[first..]), width, &mut values); // [rows, columns]
+            let (own, others) = lists[first..].split_at_mut(last - first);
+            own.par_iter_mut().zip(values.par_chunks_exact(columns)).for_each(|(list, row)| {
+                row.iter().enumerate().for_each(|(at, &distance)| list.offer(distance, first + at));
+            });
+            let below = others.par_chunks_mut(COLUMNS).enumerate();
+            below.for_each(|(chunk, lists)| {
+                let start = last - first + chunk * COLUMNS;
+                for (at, row) in values.chunks_exact(columns).enumerate() {
+                    let part = &row[start..start + lists.len()];
+                    lists.iter_mut().zip(part).for_each(|(list, &distance)| list.offer(distance, first + at));
+                }
+            });
         }
-        Ok(found)
+        let farthest = lists.iter().map(|list| list.farthest).collect();
+        let indices = lists.into_par_iter().flat_map_iter(Nearest::into_indices).collect();
+        Self { k, indices, farthest }
     }
 
     /// The nearest of one, itself first unless a copy of it has a smaller index.
@@ -60,25 +71,47 @@ impl Neighbours {
     }
 }
 
-/// The indices of the k smallest of a row, in order, and the largest value.
-fn nearest(row: &[f32], k: usize) -> (Vec<u32>, f32) {
-    let mut keys: Vec<u64> = Vec::with_capacity(2 * k);
-    // No key above it can be among the k smallest.
-    let mut bound = u64::MAX;
-    let mut farthest = f32::NEG_INFINITY;
-    for (index, &distance) in row.iter().enumerate() {
-        farthest = farthest.max(distance);
-        let key = order_key(distance, index);
-        if key < bound {
-            keys.push(key);
-            if keys.len() == 2 * k {
-                bound = *keys.select_nth_unstable(k - 1).1;
-                keys.truncate(k);
-            }
+/// The k smallest keys of those that were offered, in whatever order.
+struct Nearest {
+    k: usize,
+    /// Among up to twice as many.
+    keys: Vec<u64>,
+    /// No larger distance can be among them.
+    bound: f32,
+    farthest: f32,
+}
+
+impl Nearest {
+    fn new(k: usize) -> Self {
+        Self { k, keys: Vec::with_capacity(2 * k), bound: f32::INFINITY, farthest: f32::NEG_INFINITY }
+    }
+
+    fn offer(&mut self, distance: f32, index: usize) {
+        self.farthest = self.farthest.max(distance);
+        // NaN is no larger, and comes last by its key.
+        if distance > self.bound {
+            return;
+        }
+        self.keys.push(order_key(distance, index));
+        if self.keys.len() == 2 * self.k {
+            self.keys.select_nth_unstable(self.k - 1);
+            self.keys.truncate(self.k);
+            let largest = self.keys.iter().max().copied().unwrap_or(u64::MAX);
+            self.bound = distance_of(largest);
         }
     }
-    keys.sort_unstable();
-    keys.truncate(k);
-    // The lower half of a key is the index.
-    (keys.into_iter().map(|key| key as u32).collect(), farthest)
+
+    fn into_indices(mut self) -> impl Iterator<Item = u32> {
+        self.keys.sort_unstable();
+        self.keys.truncate(self.k);
+        // The lower half of a key is the index.
+        self.keys.into_iter().map(|key| key as u32)
+    }
+}
+
+/// The distance that a key is of; infinite for NaN.
+fn distance_of(key: u64) -> f32 {
+    let ordered = (key >> 32) as u32;
+    let distance = f32::from_bits(if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered });
+    if distance.is_nan() { f32::INFINITY } else { distance }
 }

@@ -16,16 +16,18 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use candle_core::{Device, Tensor};
 use rayon::prelude::*;
-use reid_backbones::{Result, ops};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::distance::squared_norm;
+use super::distance::{distances_into, squared_norms};
 
-/// Values in one block of distances: 32 MiB.
-const BLOCK_VALUES: usize = 1 << 23;
+/// Values in one block of distances: 16 MiB.
+const BLOCK_VALUES: usize = 1 << 22;
+/// Values in one block of distances from a large gallery: 128 MiB.
+const MOST_VALUES: usize = 1 << 25;
+/// Rows from which on a matrix product is at its full rate.
+const EFFICIENT_ROWS: usize = 256;
 
 /// What counts in a ranked gallery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,11 +128,8 @@ pub trait Distances: Sync {
     /// Distances of some queries from the whole gallery.
     ///
     /// # Shapes
-    /// - output: `[queries.len(), g]`, row-major
-    ///
-    /// # Errors
-    /// If a matrix product fails.
-    fn rows(&self, queries: Range<usize>) -> Result<Vec<f32>>;
+    /// - `out`: `[queries.len(), g]`, row-major
+    fn rows(&self, queries: Range<usize>, out: &mut [f32]);
 }
 
 /// Squared Euclidean distances of features.
@@ -139,7 +138,8 @@ pub trait Distances: Sync {
 /// [`normalize_rows`](super::distance::normalize_rows) before.
 pub struct SquaredEuclidean<'a> {
     query: &'a [f32],
-    gallery: Tensor,
+    query_norms: Vec<f32>,
+    gallery: &'a [f32],
     gallery_norms: Vec<f32>,
     width: usize,
 }
@@ -149,30 +149,16 @@ impl<'a> SquaredEuclidean<'a> {
     ///
     /// # Shapes
     /// - `query`: `[q, d]`, `gallery`: `[g, d]`, row-major, `d = width`
-    ///
-    /// # Errors
-    /// If candle refuses.
-    pub fn new(query: &'a [f32], gallery: &[f32], width: usize) -> Result<Self> {
-        let gallery_norms: Vec<f32> = gallery.par_chunks_exact(width).map(|row| squared_norm(row) as f32).collect();
-        let gallery = Tensor::from_slice(gallery, (gallery_norms.len(), width), &Device::Cpu)?; // [g, d]
-        Ok(Self { query, gallery, gallery_norms, width })
+    pub fn new(query: &'a [f32], gallery: &'a [f32], width: usize) -> Self {
+        let (query_norms, gallery_norms) = (squared_norms(query, width), squared_norms(gallery, width));
+        Self { query, query_norms, gallery, gallery_norms, width }
     }
 }
 
 impl Distances for SquaredEuclidean<'_> {
-    fn rows(&self, queries: Range<usize>) -> Result<Vec<f32>> {
+    fn rows(&self, queries: Range<usize>, out: &mut [f32]) {
         let rows = &self.query[queries.start * self.width..queries.end * self.width];
-        let block = Tensor::from_slice(rows, (queries.len(), self.width), &Device::Cpu)?; // [rows, d]
-        let mut distances: Vec<f32> = ops::dot_products(&block, &self.gallery)?.flatten_all()?.to_vec1()?; // [rows, g]
-        let of_queries =
-            distances.par_chunks_exact_mut(self.gallery_norms.len()).zip(rows.par_chunks_exact(self.width));
-        of_queries.for_each(|(row, feature)| {
-            let query_norm = squared_norm(feature) as f32;
-            for (value, gallery_norm) in row.iter_mut().zip(&self.gallery_norms) {
-                *value = query_norm + gallery_norm - 2.0 * *value;
-            }
-        });
-        Ok(distances)
+        distances_into((rows, &self.query_norms[queries]), (self.gallery, &self.gallery_norms), self.width, out);
     }
 }
 
@@ -185,20 +171,19 @@ pub struct Given<'a> {
 }
 
 impl Distances for Given<'_> {
-    fn rows(&self, queries: Range<usize>) -> Result<Vec<f32>> {
-        Ok(self.values[queries.start * self.gallery..queries.end * self.gallery].to_vec())
+    fn rows(&self, queries: Range<usize>, out: &mut [f32]) {
+        out.copy_from_slice(&self.values[queries.start * self.gallery..queries.end * self.gallery]);
     }
 }
 
-/// Queries in one block of distances from a gallery of `gallery` pictures.
+/// Queries in one block of distances from a gallery of `gallery` pictures: few of a large one, but not so few that its
+/// features are read more often than they are worked on.
 pub(crate) fn block_rows(gallery: usize) -> usize {
-    (BLOCK_VALUES / gallery.max(1)).clamp(16, 512)
+    let of = |values: usize| values / gallery.max(1);
+    of(BLOCK_VALUES).max(of(MOST_VALUES).min(EFFICIENT_ROWS)).clamp(16, 512)
 }
 
 /// Ranks the gallery for each query; CMC goes as far as `max_rank`.
-///
-/// # Errors
-/// If a distance cannot be computed.
 ///
 /// # Panics
 /// If labels and distances disagree in number: our bug.
@@ -208,26 +193,27 @@ pub fn rank(
     gallery: Labels<'_>,
     spec: RankSpec,
     max_rank: usize,
-) -> Result<Ranking> {
+) -> Ranking {
     let (query_len, gallery_len) = (query.len(), gallery.len());
     let depth = max_rank.min(gallery_len);
     if gallery_len == 0 || query_len == 0 {
-        return Ok(Ranking::summarize(&vec![None; query_len], depth));
+        return Ranking::summarize(&vec![None; query_len], depth);
     }
     let people = (spec.cmc == CmcShots::Single).then(|| People::of(gallery.pids));
     let scorer = Scorer { gallery, people, spec, depth };
     let mut scored = Vec::with_capacity(query_len);
-    let block = block_rows(gallery_len);
+    let (block, mut rows) = (block_rows(gallery_len), Vec::new());
     for first in (0..query_len).step_by(block) {
-        let rows = distances.rows(first..(first + block).min(query_len))?; // [rows, g]
+        let last = (first + block).min(query_len);
+        rows.resize((last - first) * gallery_len, 0.0);
+        distances.rows(first..last, &mut rows); // [rows, g]
         let of_row = |(offset, row): (usize, &[f32])| {
             let at = first + offset;
             scorer.score(row, query.pids[at], query.cameras[at])
         };
         scored.par_extend(rows.par_chunks_exact(gallery_len).enumerate().map(of_row));
     }
-    assert_eq!(scored.len(), query_len, "distances and queries differ in number");
-    Ok(Ranking::summarize(&scored, depth))
+    Ranking::summarize(&scored, depth)
 }
 
 impl Ranking {

@@ -144,6 +144,29 @@ impl Jaccard {
     /// The pictures that share a column with one, in ascending order, and their distances from it. All others are at
     /// distance 1. `scratch` is kept between calls.
     pub fn near(&self, i: usize, scratch: &mut Scratch) -> Vec<(u32, f32)> {
+        let mut near = Vec::new();
+        self.visit(i, scratch, |j, distance| near.push((j, distance)));
+        near.sort_unstable_by_key(|(j, _)| *j);
+        near
+    }
+
+    /// For every picture those within `eps` of it, which is below 1, itself among them, in ascending order.
+    pub fn within(&self, eps: f32) -> Vec<Vec<u32>> {
+        let row = |scratch: &mut Scratch, i| {
+            let mut near = std::mem::take(&mut scratch.near);
+            self.visit(i, scratch, |j, distance| near.extend((distance <= eps).then_some(j)));
+            near.sort_unstable();
+            // A list of its own length: few of those that share a column are near.
+            let row = near.clone();
+            near.clear();
+            scratch.near = near;
+            row
+        };
+        (0..self.len()).into_par_iter().map_init(Scratch::default, row).collect()
+    }
+
+    /// Says the distances of all pictures that share a column with one, in no order.
+    fn visit(&self, i: usize, scratch: &mut Scratch, mut say: impl FnMut(u32, f32)) {
         scratch.sums.resize(self.len(), 0.0);
         for (column, own) in self.rows.row(i) {
             for (j, other) in self.columns.row(column as usize) {
@@ -155,20 +178,10 @@ impl Jaccard {
                 *sum += own.min(other);
             }
         }
-        scratch.touched.sort_unstable();
-        let distance = |j: u32| {
+        for j in scratch.touched.drain(..) {
             let shared = std::mem::take(&mut scratch.sums[j as usize]);
-            (j, (1.0 - shared / (2.0 - shared)).max(0.0))
-        };
-        scratch.touched.drain(..).map(distance).collect()
-    }
-
-    /// For every picture those within `eps` of it, which is below 1, itself among them, in ascending order.
-    pub fn within(&self, eps: f32) -> Vec<Vec<u32>> {
-        let row = |scratch: &mut Scratch, i| {
-            self.near(i, scratch).into_iter().filter(|(_, distance)| *distance <= eps).map(|(j, _)| j).collect()
-        };
-        (0..self.len()).into_par_iter().map_init(Scratch::default, row).collect()
+            say(j, (1.0 - shared / (2.0 - shared)).max(0.0));
+        }
     }
 }
 
@@ -178,6 +191,7 @@ pub struct Scratch {
     /// `[n]`, all 0 between two rows.
     sums: Vec<f32>,
     touched: Vec<u32>,
+    near: Vec<u32>,
 }
 
 /// `round(k / 2)`, halves to even, as `numpy.around` does.

@@ -9,7 +9,6 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use reid_backbones::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -71,13 +70,10 @@ impl<'a> Reranked<'a> {
     ///
     /// # Shapes
     /// - `query`: `[q, d]`, `gallery`: `[g, d]`, row-major, `d = width`
-    ///
-    /// # Errors
-    /// If a matrix product fails.
-    pub fn new(query: &'a [f32], gallery: &[f32], width: usize, spec: KReciprocalSpec) -> Result<Self> {
+    pub fn new(query: &'a [f32], gallery: &'a [f32], width: usize, spec: KReciprocalSpec) -> Self {
         let all = [query, gallery].concat(); // [q + g, d]
         let own = usize::from(spec.variant != RerankVariant::FastReid);
-        let near = Neighbours::of(&all, width, spec.k1 + own)?;
+        let near = Neighbours::of(&all, width, spec.k1 + own);
         // Where all features are one, distances are 0 whatever they are divided by.
         let farthest: Vec<f32> = near.farthest.iter().map(|&distance| distance.max(f32::MIN_POSITIVE)).collect();
         let norms: Vec<f64> = all.par_chunks_exact(width).map(squared_norm).collect();
@@ -93,17 +89,17 @@ impl<'a> Reranked<'a> {
             }
         });
         let queries = query.len() / width;
-        let plain = SquaredEuclidean::new(query, gallery, width)?;
+        let plain = SquaredEuclidean::new(query, gallery, width);
         let farthest = farthest[..queries].to_vec();
-        Ok(Self { jaccard, plain, farthest, queries, spec })
+        Self { jaccard, plain, farthest, queries, spec }
     }
 }
 
 impl Distances for Reranked<'_> {
-    fn rows(&self, queries: Range<usize>) -> Result<Vec<f32>> {
+    fn rows(&self, queries: Range<usize>, out: &mut [f32]) {
         let KReciprocalSpec { lambda, variant, .. } = self.spec;
         let (lambda, first) = (lambda as f32, queries.start);
-        let mut rows = self.plain.rows(queries)?; // [rows, g]
+        self.plain.rows(queries, out); // [rows, g]
         let gallery = self.jaccard.len() - self.queries;
         let mix = |scratch: &mut Scratch, (offset, row): (usize, &mut [f32])| {
             let query = first + offset;
@@ -124,7 +120,6 @@ impl Distances for Reranked<'_> {
                 }
             }
         };
-        rows.par_chunks_exact_mut(gallery).enumerate().for_each_init(Scratch::default, mix);
-        Ok(rows)
+        out.par_chunks_exact_mut(gallery).enumerate().for_each_init(Scratch::default, mix);
     }
 }

@@ -6,7 +6,6 @@
 //! pairs, which are few, and once to count the others.
 
 use rayon::prelude::*;
-use reid_backbones::Result;
 
 use super::ranking::{Distances, Labels, SameCamera, block_rows};
 
@@ -28,15 +27,12 @@ pub struct Roc {
 
 impl Roc {
     /// Of all pairs but those that a protocol with cameras leaves out; none without both kinds of pairs.
-    ///
-    /// # Errors
-    /// If a distance cannot be computed.
     pub fn of(
         distances: &impl Distances,
         query: Labels<'_>,
         gallery: Labels<'_>,
         same_camera: SameCamera,
-    ) -> Result<Option<Self>> {
+    ) -> Option<Self> {
         let (queries, width) = (query.pids.len(), gallery.pids.len());
         let keeps_camera = same_camera == SameCamera::Kept;
         let is_same = |q: usize, g: usize| query.pids[q] == gallery.pids[g];
@@ -44,9 +40,10 @@ impl Roc {
         let block = block_rows(width);
         let blocks = || (0..queries).step_by(block).map(|first| first..(first + block).min(queries));
 
-        let mut same = Vec::new();
+        let (mut same, mut values) = (Vec::new(), Vec::new());
         for rows in blocks().filter(|_| width > 0) {
-            let values = distances.rows(rows.clone())?; // [rows, g]
+            values.resize(rows.len() * width, 0.0);
+            distances.rows(rows.clone(), &mut values); // [rows, g]
             let of_row = |(q, row): (usize, &[f32])| {
                 let of_pair = |(g, &distance): (usize, &f32)| {
                     // Adding zero makes -0 and 0 one value.
@@ -59,12 +56,13 @@ impl Roc {
             same.extend(found.into_iter().flatten());
         }
         same.par_sort_unstable_by(f32::total_cmp);
-        let Some(place) = Place::of(&same) else { return Ok(None) };
+        let place = Place::of(&same)?;
 
         let empty = || (vec![0_u64; same.len() + 1], vec![0_u64; same.len()]);
         let (mut gaps, mut ties) = empty();
         for rows in blocks() {
-            let values = distances.rows(rows.clone())?; // [rows, g]
+            values.resize(rows.len() * width, 0.0);
+            distances.rows(rows.clone(), &mut values); // [rows, g]
             let count = |(mut gaps, mut ties): (Vec<u64>, Vec<u64>), (q, row): (usize, &[f32])| {
                 for (_, &distance) in row.iter().enumerate().filter(|&(g, _)| !is_same(q, g)) {
                     let at = place.of_distance(&same, distance);
@@ -86,7 +84,7 @@ impl Roc {
             (gaps, ties) = add((gaps, ties), numbered.fold(empty, count).reduce(empty, add));
         }
         let different = gaps.iter().sum();
-        Ok((different > 0).then_some(Self { same, gaps, ties, different }))
+        (different > 0).then_some(Self { same, gaps, ties, different })
     }
 
     /// Same pairs and different pairs.

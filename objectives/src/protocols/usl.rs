@@ -39,7 +39,7 @@ use crate::spec::{EvaluationFeature, EvaluationSpec, Pooling, SupervisedAugment,
 use crate::task::{Clock, Embed, Evaluated, Services, State, StepOutput, Task};
 
 /// Raised whenever the numbers that this protocol gives change.
-pub const ALGORITHM_VERSION: u32 = 1;
+pub const ALGORITHM_VERSION: u32 = 2;
 /// Fewest clusters that can be told apart.
 const FEWEST: usize = 2;
 /// Name of the memory in saved states.
@@ -186,7 +186,7 @@ impl Task for Usl {
         let views = evaluation::views(&self.spec.evaluation, &self.backbone, self.spec.augment.normalisation);
         let mut features = services.extract(Split::Train, &views, self.spec.evaluation.batch, &self.clustered())?;
         normalize_rows(&mut features.values, features.width);
-        let jaccard = jaccard(&features.values, features.width, self.spec.jaccard)?;
+        let jaccard = jaccard(&features.values, features.width, self.spec.jaccard);
         let clusters = dbscan(&jaccard.within(self.spec.dbscan.eps as f32), self.spec.dbscan.min_samples);
 
         let records = services.records(Split::Train);

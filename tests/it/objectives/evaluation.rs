@@ -49,7 +49,7 @@ fn split(seed: u64, pictures: usize, people: usize, width: usize) -> (Vec<Record
 }
 
 /// What the ranking itself says, from features that are normalized here.
-fn ranking(archive: &Archive, query: Split, gallery: Split) -> Result<Ranking> {
+fn ranking(archive: &Archive, query: Split, gallery: Split) -> Ranking {
     let side = |split| {
         let (records, features) = &archive.splits[&split];
         let mut values = features.values.clone();
@@ -61,10 +61,10 @@ fn ranking(archive: &Archive, query: Split, gallery: Split) -> Result<Ranking> {
     };
     let width = archive.splits[&query].1.width;
     let (query, gallery) = (side(query), side(gallery));
-    let distances = SquaredEuclidean::new(&query.0, &gallery.0, width)?;
+    let distances = SquaredEuclidean::new(&query.0, &gallery.0, width);
     let query = Labels { pids: &query.1, cameras: &query.2 };
     let gallery = Labels { pids: &gallery.1, cameras: &gallery.2 };
-    Ok(rank(&distances, query, gallery, RankSpec::default(), 50)?)
+    rank(&distances, query, gallery, RankSpec::default(), 50)
 }
 
 fn check(scores: &Scores, archive: &Archive, expected: &Ranking) {
@@ -117,7 +117,7 @@ proptest! {
         prop_assert_eq!(scores.len(), 3);
         for (scores, (queries, galleries)) in scores.iter().zip(sets) {
             prop_assert_eq!(scores.split, queries);
-            check(scores, &archive, &ranking(&archive, queries, galleries).unwrap());
+            check(scores, &archive, &ranking(&archive, queries, galleries));
         }
     }
 }
@@ -166,24 +166,24 @@ fn evaluation_expands_and_reranks() -> Result<()> {
     let how = KReciprocalSpec { k1: 7, k2: 3, ..KReciprocalSpec::default() };
     let alpha = AlphaSpec { k: 4, alpha: 2, rounds: 1 };
     let mut expanded = [query.clone(), gallery.clone()].concat();
-    expand(&mut expanded, width, alpha)?;
+    expand(&mut expanded, width, alpha);
     normalize_rows(&mut expanded, width);
     let (expanded_query, expanded_gallery) = expanded.split_at(query.len());
     normalize_rows(&mut query, width);
     normalize_rows(&mut gallery, width);
 
     let reranking = RerankingSpec::KReciprocal(how);
-    let reranked = Reranked::new(&query, &gallery, width, how)?;
-    let expected = rank(&reranked, query_labels, gallery_labels, rule, 50)?;
+    let reranked = Reranked::new(&query, &gallery, width, how);
+    let expected = rank(&reranked, query_labels, gallery_labels, rule, 50);
     check(&scores_by(&EvaluationSpec { reranking, ..spec.clone() }, &archive)?[0], &archive, &expected);
 
     let expansion = ExpansionSpec::Alpha(alpha);
-    let distances = SquaredEuclidean::new(expanded_query, expanded_gallery, width)?;
-    let expected = rank(&distances, query_labels, gallery_labels, rule, 50)?;
+    let distances = SquaredEuclidean::new(expanded_query, expanded_gallery, width);
+    let expected = rank(&distances, query_labels, gallery_labels, rule, 50);
     check(&scores_by(&EvaluationSpec { expansion, ..spec.clone() }, &archive)?[0], &archive, &expected);
 
-    let both = Reranked::new(expanded_query, expanded_gallery, width, how)?;
-    let expected = rank(&both, query_labels, gallery_labels, rule, 50)?;
+    let both = Reranked::new(expanded_query, expanded_gallery, width, how);
+    let expected = rank(&both, query_labels, gallery_labels, rule, 50);
     check(&scores_by(&EvaluationSpec { expansion, reranking, ..spec.clone() }, &archive)?[0], &archive, &expected);
     // None of them is what is ranked by default.
     assert_ne!(scores_by(&spec, &archive)?[0].metrics, scores_of(&archive)?[0].metrics);

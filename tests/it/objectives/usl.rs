@@ -43,7 +43,7 @@ fn dense_jaccard(features: &[f32], width: usize, JaccardSpec { k1, k2 }: Jaccard
     let n = rows.len();
     let dot =
         |i: usize, j: usize| -> f64 { rows[i].iter().zip(rows[j]).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
-    let near = Neighbours::of(features, width, k1).unwrap();
+    let near = Neighbours::of(features, width, k1);
     let set = |i: usize, k: usize| -> BTreeSet<u32> { near.row(i).iter().take(k).copied().collect() };
     let mutual = |i: usize, k: usize| -> BTreeSet<u32> {
         set(i, k).into_iter().filter(|&j| set(j as usize, k).contains(&(i as u32))).collect()
@@ -95,7 +95,7 @@ proptest! {
         let (width, spec) = (7, JaccardSpec { k1, k2 });
         let features = features(people, each, width, spread, seed);
         let expected = dense_jaccard(&features, width, spec);
-        let jaccard = jaccard(&features, width, spec).unwrap();
+        let jaccard = jaccard(&features, width, spec);
         prop_assert_eq!(jaccard.len(), people * each);
         let mut scratch = Scratch::default();
         for (i, expected) in expected.iter().enumerate() {
@@ -148,7 +148,7 @@ fn clusters_do_not_depend_on_threads() {
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let jaccard = jaccard(&features, 16, JaccardSpec { k1: 12, k2: 4 }).unwrap();
+            let jaccard = jaccard(&features, 16, JaccardSpec { k1: 12, k2: 4 });
             let mut scratch = Scratch::default();
             let rows: Vec<Vec<(u32, u32)>> = (0..jaccard.len())
                 .map(|i| jaccard.near(i, &mut scratch).into_iter().map(|(j, d)| (j, d.to_bits())).collect())

@@ -22,7 +22,7 @@ use crate::spec::{Pooling, ProtocolSpec};
 use crate::task::{Embed, Evaluated, Features, Services};
 
 /// Raised whenever the numbers that evaluation gives change.
-pub const ALGORITHM_VERSION: u32 = 1;
+pub const ALGORITHM_VERSION: u32 = 2;
 /// What the metrics of evaluation points begin with among step metrics, and of the validation part in rows.
 pub const VALIDATION_PREFIX: &str = "validation.";
 /// False positive rates that verification is reported at (fast-reid), the true positive rate there, and fast-reid's.
@@ -135,7 +135,7 @@ pub fn evaluate(
         let gallery = Side::extract(gallery, model, views, spec, services)?;
         for split in asked {
             let query = Side::extract(split, model, views, spec, services)?;
-            let (ranking, roc) = rank_sides(&query, &gallery, spec)?;
+            let (ranking, roc) = rank_sides(&query, &gallery, spec);
             scores.push(summarise(split, &query.features, &ranking, roc.as_ref()));
         }
     }
@@ -153,18 +153,18 @@ pub fn validate(evaluated: &Evaluated, services: &dyn Services) -> Result<Option
     }
     let side = |split| Side::extract(split, &**model, views, spec, services);
     let (gallery, query) = (side(Split::ValidationGallery)?, side(Split::ValidationQuery)?);
-    let (ranking, roc) = rank_sides(&query, &gallery, spec)?;
+    let (ranking, roc) = rank_sides(&query, &gallery, spec);
     Ok(Some(summarise(Split::ValidationQuery, &query.features, &ranking, roc.as_ref())))
 }
 
 /// Ranks one side for the other.
-fn rank_sides(query: &Side, gallery: &Side, spec: &EvaluationSpec) -> Result<(Ranking, Option<Roc>)> {
+fn rank_sides(query: &Side, gallery: &Side, spec: &EvaluationSpec) -> (Ranking, Option<Roc>) {
     let (width, of_query, of_gallery) = (gallery.features.width, &query.features.values, &gallery.features.values);
     let ExpansionSpec::Alpha(alpha) = spec.expansion else {
         return rank_features((of_query, query.labels()), (of_gallery, gallery.labels()), width, spec);
     };
     let mut all = [of_query.as_slice(), of_gallery].concat(); // [q + g, d]
-    expand(&mut all, width, alpha)?;
+    expand(&mut all, width, alpha);
     normalize_rows(&mut all, width);
     let (of_query, of_gallery) = all.split_at(of_query.len());
     rank_features((of_query, query.labels()), (of_gallery, gallery.labels()), width, spec)
@@ -176,11 +176,11 @@ fn rank_features(
     (gallery, gallery_labels): (&[f32], Labels<'_>),
     width: usize,
     spec: &EvaluationSpec,
-) -> Result<(Ranking, Option<Roc>)> {
+) -> (Ranking, Option<Roc>) {
     let labels = (query_labels, gallery_labels);
     match spec.reranking {
-        RerankingSpec::None(_) => measure(&SquaredEuclidean::new(query, gallery, width)?, labels, spec),
-        RerankingSpec::KReciprocal(how) => measure(&Reranked::new(query, gallery, width, how)?, labels, spec),
+        RerankingSpec::None(_) => measure(&SquaredEuclidean::new(query, gallery, width), labels, spec),
+        RerankingSpec::KReciprocal(how) => measure(&Reranked::new(query, gallery, width, how), labels, spec),
     }
 }
 
@@ -188,10 +188,10 @@ fn measure(
     distances: &impl Distances,
     (query, gallery): (Labels<'_>, Labels<'_>),
     spec: &EvaluationSpec,
-) -> Result<(Ranking, Option<Roc>)> {
-    let ranking = rank(distances, query, gallery, spec.rank(), MAX_RANK)?;
-    let roc = if spec.verification { Roc::of(distances, query, gallery, spec.same_camera)? } else { None };
-    Ok((ranking, roc))
+) -> (Ranking, Option<Roc>) {
+    let ranking = rank(distances, query, gallery, spec.rank(), MAX_RANK);
+    let roc = spec.verification.then(|| Roc::of(distances, query, gallery, spec.same_camera)).flatten();
+    (ranking, roc)
 }
 
 /// Features of a split with labels: of length 1, or as the model gives them where they are to be expanded.
