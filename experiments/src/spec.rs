@@ -4,7 +4,7 @@ use reid_backbones::spec::{BackboneSpec, Precision, VitSpec};
 use reid_data::spec::{DataSpec, OnCorrupt, ValidationSpec};
 use reid_objectives::budget::Length;
 use reid_objectives::cost::cost;
-use reid_objectives::spec::{BudgetSpec, EvaluateEvery, Never, ObjectiveSpec, ProtocolSpec, TrainSpec};
+use reid_objectives::spec::{BudgetSpec, EvaluateEvery, EvaluationSpec, Never, ObjectiveSpec, ProtocolSpec, TrainSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -113,8 +113,15 @@ impl RunSpec {
         if is_untrained || Some(pretrain.take) == last {
             pretrain.take = TakeSpec::Last;
         }
-        if let ProtocolSpec::Frozen(frozen) = &mut self.protocol {
-            frozen.normalisation = frozen.normalisation.resolved(&pretrain.objective);
+        match &mut self.protocol {
+            ProtocolSpec::Frozen(frozen) => {
+                frozen.normalisation = frozen.normalisation.resolved(&pretrain.objective);
+            }
+            // The source's model is compared with the adapted one: what is not said is said there.
+            ProtocolSpec::Uda(uda) if uda.supervised.evaluation == EvaluationSpec::default() => {
+                uda.supervised.evaluation = uda.usl.evaluation.clone();
+            }
+            ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) | ProtocolSpec::Uda(_) => {}
         }
         self
     }

@@ -1,6 +1,6 @@
 //! What can be ranked.
 
-use reid_objectives::spec::{EvaluationFeature, ProtocolSpec};
+use reid_objectives::spec::{EvaluationFeature, EvaluationSpec, ProtocolSpec};
 
 use super::{FROZEN, Finding};
 use crate::spec::RunSpec;
@@ -18,4 +18,18 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
         }
         _ => Vec::new(),
     }
+}
+
+/// Whether both models of an adaptation are evaluated in one way.
+pub(super) fn of_adaptation(run: &RunSpec) -> Option<Finding> {
+    let ProtocolSpec::Uda(uda) = &run.protocol else { return None };
+    let (source, target) = (&uda.supervised.evaluation, &uda.usl.evaluation);
+    if *source == EvaluationSpec::default() || source == target {
+        return None;
+    }
+    let message = "the source's model and the adapted one are evaluated in two ways, and cannot be compared";
+    let finding = Finding::error("spec::two-evaluations", message)
+        .at("protocol.uda.supervised.evaluation", "the source's")
+        .at("protocol.uda.usl.evaluation", "the adapted one's");
+    Some(finding.help("leave `protocol.uda.supervised.evaluation` out: it is then that of `usl`"))
 }

@@ -63,7 +63,7 @@ pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
     let (source, target) = run.legs();
     let Some(source) = source else { return of_part(run) };
     // What the parts have in common is said once.
-    let mut found: Vec<Finding> = Vec::new();
+    let mut found: Vec<Finding> = evaluation::of_adaptation(run).into_iter().collect();
     for (part, names) in [(target, &UDA_TARGET[..]), (source, &UDA_SOURCE[..])] {
         for mut finding in of_part(&part) {
             for (path, _) in &mut finding.at {

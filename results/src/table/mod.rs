@@ -207,7 +207,7 @@ fn metric_column(key: &str) -> TableColumn {
     let title = def.map_or(name, |def| def.title);
     TableColumn {
         column: format!("{METRIC}{key}"),
-        title: if split == "test" { title.to_owned() } else { format!("{title} ({split})") },
+        title: if split == "test" { title.to_owned() } else { format!("{title} ({})", split.replace('_', " ")) },
         unit: def.map_or(Unit::Plain, |def| def.unit),
         direction: def.map_or(Direction::None, |def| def.direction),
         form: CellForm::Statistic,

@@ -87,8 +87,11 @@ fn adaptation_trains_on_both_domains_and_reports_the_direct_transfer() {
     let head = head.replacen("name: tiny", "name: transfer", 1);
     let at = head.find("data: ").expect("data");
     let end = head.find("backbone").expect("a backbone");
-    let transfer =
-        format!("{}data: {SECOND}\ntest_on: {{other: {target}}}\n{}protocol:{supervised}", &head[..at], &head[end..]);
+    let transfer = format!(
+        "{}data: {SECOND}\ntest_on: {{other: {target}}}\n{}protocol:{supervised}    evaluation: {{feature: after_neck, filter: bicubic}}\n",
+        &head[..at],
+        &head[end..]
+    );
     lab.write("transfer.yaml", &transfer);
     let said = lab.done(&["transfer.yaml", "pretrain.objective=none"]);
     assert_eq!((said.computed(), said.reused()), (0, 2), "{}", said.err);
@@ -111,6 +114,7 @@ fn what_does_not_fit_in_an_adaptation_is_said_at_its_place() {
     check("protocol.uda.usl.clusters_per_batch=3")
         .assert_error(3, &["a batch of 4 is not 3 clusters", "protocol.uda.usl"]);
     check("protocol.uda.supervised.identities_per_batch=3").assert_error(3, &["does not divide among 3 identities"]);
+    check("protocol.uda.supervised.evaluation={flip_test: true}").assert_error(3, &["evaluated in two ways"]);
     check("protocol.uda.source={images: {root: .}}").assert_error(3, &["`images` has no names"]);
     check("test_on={other: {images: {root: .}}}").assert_error(3, &["`test_on`: `images` has nothing to test on"]);
 }
