@@ -118,9 +118,8 @@ impl Roc {
             different: u64,
             between: u64,
         }
-        let mut steps: Vec<Step> = Vec::new();
-        let mut beyond = self.gaps[self.same.len()];
-        let (mut end, farthest) = (self.same.len(), beyond);
+        let farthest = self.gaps[self.same.len()];
+        let (mut steps, mut end): (Vec<Step>, usize) = (Vec::new(), self.same.len());
         while end > 0 {
             let value = self.same[end - 1];
             let start = self.same[..end].partition_point(|other| *other < value);
@@ -130,8 +129,7 @@ impl Roc {
             end = start;
         }
         let (mut best, mut best_error) = (0.0, fpr);
-        let mut same = 0;
-        beyond = farthest;
+        let (mut same, mut beyond) = (0, farthest);
         for (at, step) in steps.iter().enumerate() {
             same += step.same;
             beyond += step.different;

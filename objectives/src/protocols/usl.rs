@@ -15,8 +15,7 @@ use reid_backbones::{Compute, Encoder, Input, ParamStore, Vit, ops};
 use reid_data::dataset::Split;
 use reid_data::plan::EpochPlan;
 use reid_data::sampler::{self, PkSettings};
-use reid_data::spec::{PhotometricSpec, Size};
-use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec};
+use reid_data::views::{ViewBatch, ViewPlan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +24,7 @@ use super::frozen::pool;
 use super::losses::{accuracy, id_loss};
 use super::model::{EncoderModel, Pooled};
 use super::neck::{BatchStats, RunningStats, normalize_batch};
-use super::{ENCODER, NECK};
+use super::{ENCODER, NECK, training_views};
 use crate::cluster::dbscan::dbscan;
 use crate::cluster::jaccard::{JaccardSpec, jaccard};
 use crate::cluster::memory::{ClusterMemory, MemorySpec};
@@ -164,17 +163,7 @@ impl Usl {
 
 impl Task for Usl {
     fn views(&self) -> ViewPlan {
-        let augment = &self.spec.augment;
-        let view = ViewSpec {
-            size: Size(self.backbone.image[0], self.backbone.image[1]),
-            crop: Crop::PadCrop { pad: augment.pad },
-            filter: augment.filter,
-            flip: augment.flip,
-            photometric: PhotometricSpec::default(),
-            normalisation: augment.normalisation,
-            erasing: (augment.erasing.probability > 0.0).then_some(augment.erasing),
-        };
-        ViewPlan { views: vec![view], shared_flip: 0.0 }
+        training_views(&self.spec.augment, &self.backbone)
     }
 
     /// The neck's statistics do.

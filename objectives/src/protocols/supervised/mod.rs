@@ -14,8 +14,8 @@ use reid_backbones::{Compute, Encoder, Input, ParamStore, Vit};
 use reid_data::dataset::Split;
 use reid_data::plan::EpochPlan;
 use reid_data::sampler::{self, Labels, PkSettings};
-use reid_data::spec::{PhotometricSpec, SamplerSpec, Size};
-use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec};
+use reid_data::spec::SamplerSpec;
+use reid_data::views::{ViewBatch, ViewPlan};
 
 use self::heads::logits;
 use super::evaluation;
@@ -23,7 +23,7 @@ use super::frozen::pool;
 use super::losses::{accuracy, id_loss, mined_triplet_loss, smoothing};
 use super::model::{EncoderModel, Pooled};
 use super::neck::{BatchStats, RunningStats, normalize_batch};
-use super::{CLASSIFIER, ENCODER, NECK};
+use super::{CLASSIFIER, ENCODER, NECK, training_views};
 use crate::error::Result;
 use crate::metric::MetricKey;
 use crate::person_mae::view_tensor;
@@ -91,17 +91,7 @@ impl Supervised {
 
 impl Task for Supervised {
     fn views(&self) -> ViewPlan {
-        let augment = &self.spec.augment;
-        let view = ViewSpec {
-            size: Size(self.backbone.image[0], self.backbone.image[1]),
-            crop: Crop::PadCrop { pad: augment.pad },
-            filter: augment.filter,
-            flip: augment.flip,
-            photometric: PhotometricSpec::default(),
-            normalisation: augment.normalisation,
-            erasing: (augment.erasing.probability > 0.0).then_some(augment.erasing),
-        };
-        ViewPlan { views: vec![view], shared_flip: 0.0 }
+        training_views(&self.spec.augment, &self.backbone)
     }
 
     /// The BNNeck's statistics do, whatever the triplet's weight.
