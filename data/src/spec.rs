@@ -286,7 +286,7 @@ pub struct ManifestSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImagesSpec {
-    /// The folder. One that holds `data.mdb`, or `lmdb/data.mdb`, is a database.
+    /// The folder, or one picture. A folder that holds `data.mdb`, or `lmdb/data.mdb`, is a database.
     #[schemars(extend("format" = "path"))]
     pub root: String,
 }

@@ -8,8 +8,9 @@ use reid_objectives::person_mae::spec::{
     DecoderKind, DecoderSpec, LossOn, MaskKind, PersonMaeSpec, PixelNorm, Region, Target,
 };
 use reid_objectives::spec::{
-    CosineMomentum, Duration, EvaluationFeature, EvaluationSpec, Hard, Momentum, ScheduleSpec, SupervisedAugment,
-    SupervisedSpec, TrainSpec, TripletMargin, WarmupCosine, WarmupSteps,
+    CamerasSpec, CosineMomentum, Duration, EvaluationFeature, EvaluationSpec, Hard, JigsawSpec, LocalSpec, Momentum,
+    ScheduleSpec, SideSpec, StepAt, SupervisedAugment, SupervisedSpec, TrainSpec, TransreidCosine, TripletMargin,
+    WarmupCosine, WarmupSteps,
 };
 use reid_objectives::up_reid::spec::{
     ConsistencySpec, ContrastAugment, ContrastSpec, ContrastVariant, InBatchSpec, QueueSpec, StripsSpec, UpReidSpec,
@@ -108,6 +109,14 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset {
         choice: "ProtocolSpec",
+        name: "transreid",
+        doc: "TransReID (arXiv 2102.04378): `supervised` with camera embeddings, jigsaw parts and its rate. Its overlapping \
+              patches are a matter of the backbone: `stride: {pixels: 12}`, 11 on Occluded-Duke.",
+        variant: "supervised",
+        fields: || json(transreid()),
+    },
+    Preset {
+        choice: "ProtocolSpec",
         name: "bot",
         doc: "The strong baseline, or bag of tricks (arXiv 1903.07071): `supervised` with Adam, warm-up and two drops, \
               smoothed labels, a margin of 0.3, the feature after the neck.",
@@ -123,6 +132,25 @@ pub const PRESETS: &[Preset] = &[
         fields: || json(hap()),
     },
 ];
+
+/// `TransReID`'s `vit_transreid.yml` as a case of `supervised`.
+fn transreid() -> SupervisedSpec {
+    let default = SupervisedSpec::default();
+    SupervisedSpec {
+        train: TrainSpec {
+            lr: 8e-3,
+            schedule: ScheduleSpec::TransreidCosine(TransreidCosine {
+                warmup: Duration::Epochs(5.0),
+                step_at: StepAt::Start,
+                ..TransreidCosine::default()
+            }),
+            ..default.train
+        },
+        side: SideSpec::Cameras(CamerasSpec::default()),
+        local: LocalSpec::Jigsaw(JigsawSpec::default()),
+        ..default
+    }
+}
 
 /// The strong baseline as a case of `supervised`. Its erasing fills with `ImageNet`'s mean, which is 0 once normalised.
 fn bot() -> SupervisedSpec {

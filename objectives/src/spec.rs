@@ -16,7 +16,8 @@ pub use crate::protocols::frozen::spec::{
     FrozenNormalisation, FrozenSpec, LinearProbeSpec, NoProbe, Pooling, ProbeSpec,
 };
 pub use crate::protocols::supervised::spec::{
-    Hard, IdHead, LinearHead, MarginHead, Smoothing, Soft, SupervisedSpec, TripletMargin, TripletMining,
+    CamerasSpec, Hard, IdHead, JigsawSpec, LinearHead, LocalSpec, MarginHead, NeckBias, SideSpec, Smoothing, Soft,
+    SupervisedSpec, TripletMargin, TripletMining, UnknownCamera,
 };
 pub use crate::protocols::usl::{DbscanSpec, UslSpec};
 pub use crate::up_reid::spec::UpReidSpec;

@@ -63,14 +63,15 @@ pub struct Features {
 
 /// A model as evaluation sees it.
 pub trait Embed {
-    /// One feature per picture; records no graph.
+    /// One feature per picture; records no graph. `cameras` are the data set's numbers of the cameras that took them;
+    /// most models do not look at them.
     ///
     /// # Shapes
-    /// - `images`: `[b, 3, h, w]`; output: `[b, d]`
+    /// - `images`: `[b, 3, h, w]`, `cameras`: `[b]`; output: `[b, d]`
     ///
     /// # Errors
-    /// If shapes do not fit, or candle refuses.
-    fn embed(&self, images: &Tensor) -> Result<Tensor>;
+    /// If shapes do not fit, a camera is one that the model cannot do with, or candle refuses.
+    fn embed(&self, images: &Tensor, cameras: &[u32]) -> Result<Tensor>;
 }
 
 /// A task's model as it stands, and how it is shown pictures: what evaluation points need.

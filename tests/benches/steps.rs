@@ -24,7 +24,7 @@ use reid_objectives::person_mae::spec::PersonMaeSpec;
 use reid_objectives::person_mae::{PersonMae, Regions};
 use reid_objectives::protocols::losses::id_loss;
 use reid_objectives::protocols::model::EncoderModel;
-use reid_objectives::protocols::supervised::Supervised;
+use reid_objectives::protocols::supervised::{Seen, Supervised};
 use reid_objectives::random::init_source;
 use reid_objectives::spec::SupervisedSpec;
 use reid_objectives::task::{Clock, Task};
@@ -271,10 +271,11 @@ impl Training {
     }
 
     fn supervised(backbone: &VitSpec) -> Result<Self, Failure> {
-        let (batch, identities) = (64, 64);
+        let batch = 64;
         let spec = SupervisedSpec::default();
         let encoder = EncoderModel::random(backbone, SEED, &Device::Cpu)?;
-        let task = Supervised::build(&spec, backbone, encoder, identities, SEED, &Device::Cpu)?;
+        let seen = Seen { identities: 64, cameras: &[] };
+        let task = Supervised::build(&spec, backbone, encoder, seen, SEED, &Device::Cpu)?;
         Ok(Self::new(Box::new(task), backbone, batch, 1))
     }
 

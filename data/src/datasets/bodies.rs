@@ -83,6 +83,6 @@ pub(crate) fn find(set: &Bodies, spec: &CopySpec, base: &Path) -> Result<Found> 
 
 /// The digits before the first underscore of the file's name. One more, as 0 means something else elsewhere.
 fn pid(path: &str) -> Option<i64> {
-    let name = path.rsplit('/').next().filter(|name| is_picture(&(*name).into()))?;
+    let name = path.rsplit('/').next().filter(|name| is_picture(name.as_ref()))?;
     name.split_once('_')?.0.parse::<u32>().ok().map(|pid| i64::from(pid) + 1)
 }

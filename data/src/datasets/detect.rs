@@ -3,19 +3,21 @@
 use std::path::Path;
 
 use crate::datasets::market_like::FOLDERS;
-use crate::datasets::{cuhk03, unreal_person};
+use crate::datasets::{cuhk03, images, unreal_person};
 use crate::spec::{
     CopySpec, Counts, Cuhk03Boxes, Cuhk03Protocol, Cuhk03Spec, DataSpec, ImagesSpec, ManifestSpec, Market1501Spec,
     Msmt17Spec, Msmt17Val,
 };
 
-/// What lies at a path: a list of pictures, or a folder in a layout that its content tells; any other folder is one
+/// What lies at a path: a picture, a list of pictures, or a folder in a layout that its content tells; any other folder is one
 /// of pictures without names. Counts are not held to a published set's, as nobody has named one.
 pub fn detect(path: &Path) -> DataSpec {
     let root = path.to_string_lossy().into_owned();
     let counts = Counts::Any;
     let has = |names: &[&str]| names.iter().any(|name| path.join(name).exists());
-    if path.is_file() {
+    if images::is_one(path) {
+        DataSpec::Images(ImagesSpec { root })
+    } else if path.is_file() {
         DataSpec::Manifest(ManifestSpec { file: root })
     } else if has(&["list_train.txt", "MSMT17_V1/list_train.txt", "MSMT17_V2/list_train.txt"]) {
         DataSpec::Msmt17(Msmt17Spec { root, val: Msmt17Val::Train, counts })

@@ -1,7 +1,7 @@
 //! Folders of pictures whose names say who is seen by which camera.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::dataset::{Record, Split};
@@ -124,7 +124,7 @@ impl Scan {
 }
 
 /// Whether a file's name is that of a picture; names that begin with a dot are other programs' notes.
-pub(crate) fn is_picture(name: &OsString) -> bool {
+pub(crate) fn is_picture(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     let suffix = Path::new(name.as_ref()).extension().map(|suffix| suffix.to_string_lossy().to_ascii_lowercase());
     !name.starts_with('.') && matches!(suffix.as_deref(), Some("jpg" | "jpeg" | "png" | "tif" | "tiff"))

@@ -1,5 +1,5 @@
 //! Any folder of pictures, however deep, or database of them, of people whom nobody has named: what unlabelled sets
-//! unpack to.
+//! unpack to. Or a single picture.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +29,17 @@ pub(crate) fn find(spec: &ImagesSpec, base: &Path) -> Result<Found> {
         let names = keys(&database)?;
         return of_database(&name, database, names);
     }
+    if let (true, Some(file), Some(folder)) = (is_one(&root), root.file_name(), root.parent()) {
+        let Some(file) = file.to_str() else {
+            return Err(DataError::Invalid {
+                problem: "the file's name is not UTF-8".to_owned(),
+                remedy: "rename it".to_owned(),
+                path: root,
+            });
+        };
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        return Ok(Found::in_folder(&name, folder.to_path_buf(), pool(vec![file.to_owned()]), Vec::new()));
+    }
     if !root.is_dir() {
         return Err(missing("folder of pictures"));
     }
@@ -41,6 +52,11 @@ pub(crate) fn find(spec: &ImagesSpec, base: &Path) -> Result<Found> {
         others => vec![format!("ignored {others} files that are no pictures")],
     };
     Ok(Found::in_folder(&name, root, pool(paths), notes))
+}
+
+/// Whether a picture lies at the path.
+pub(crate) fn is_one(path: &Path) -> bool {
+    path.is_file() && path.file_name().is_some_and(is_picture)
 }
 
 /// Pictures that nobody has named.

@@ -14,6 +14,7 @@ mod mask;
 mod mim_dino;
 mod probe;
 mod region;
+mod supervised;
 mod take;
 mod teacher;
 mod usl;
@@ -63,7 +64,8 @@ pub(crate) fn all(run: &RunSpec) -> Vec<Finding> {
     let (source, target) = run.legs();
     let Some(source) = source else { return of_part(run) };
     // What the parts have in common is said once.
-    let mut found: Vec<Finding> = evaluation::of_adaptation(run).into_iter().collect();
+    let mut found: Vec<Finding> =
+        evaluation::of_adaptation(run).into_iter().chain(supervised::of_adaptation(run)).collect();
     for (part, names) in [(target, &UDA_TARGET[..]), (source, &UDA_SOURCE[..])] {
         for mut finding in of_part(&part) {
             for (path, _) in &mut finding.at {
@@ -85,7 +87,7 @@ const UDA_SOURCE: [(&str, &str); 3] =
     [(SUPERVISED, "protocol.uda.supervised"), ("data", "protocol.uda.source"), ("test_on.other", "data")];
 
 fn of_part(run: &RunSpec) -> Vec<Finding> {
-    let rules: [fn(&RunSpec) -> Vec<Finding>; 17] = [
+    let rules: [fn(&RunSpec) -> Vec<Finding>; 18] = [
         geometry::check,
         variants::check,
         mask::check,
@@ -100,6 +102,7 @@ fn of_part(run: &RunSpec) -> Vec<Finding> {
         length::check,
         evaluation::check,
         probe::check,
+        supervised::check,
         usl::check,
         take::check,
         data::check,

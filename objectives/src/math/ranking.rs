@@ -188,7 +188,7 @@ pub(crate) fn block_rows(gallery: usize) -> usize {
 /// # Panics
 /// If labels and distances disagree in number: our bug.
 pub fn rank(
-    distances: &impl Distances,
+    distances: &(impl Distances + ?Sized),
     query: Labels<'_>,
     gallery: Labels<'_>,
     spec: RankSpec,
@@ -214,6 +214,37 @@ pub fn rank(
         scored.par_extend(rows.par_chunks_exact(gallery_len).enumerate().map(of_row));
     }
     Ranking::summarize(&scored, depth)
+}
+
+/// The nearest `k` of a gallery to each query: index and distance, nearest first, equally near ones by index.
+pub fn nearest(
+    distances: &(impl Distances + ?Sized),
+    queries: usize,
+    gallery: usize,
+    k: usize,
+) -> Vec<Vec<(u32, f32)>> {
+    let (block, mut rows) = (block_rows(gallery.max(1)), Vec::new());
+    let mut found = Vec::with_capacity(queries);
+    if gallery == 0 {
+        return vec![Vec::new(); queries];
+    }
+    for first in (0..queries).step_by(block) {
+        let last = (first + block).min(queries);
+        rows.resize((last - first) * gallery, 0.0);
+        distances.rows(first..last, &mut rows); // [rows, g]
+        let of_row = |row: &[f32]| {
+            let mut all: Vec<(u32, f32)> = (0..).zip(row.iter().copied()).collect();
+            let by_distance = |a: &(u32, f32), b: &(u32, f32)| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0));
+            if k < all.len() {
+                all.select_nth_unstable_by(k, by_distance);
+                all.truncate(k);
+            }
+            all.sort_unstable_by(by_distance);
+            all
+        };
+        found.par_extend(rows.par_chunks_exact(gallery).map(of_row));
+    }
+    found
 }
 
 impl Ranking {

@@ -28,7 +28,7 @@ pub struct Roc {
 impl Roc {
     /// Of all pairs but those that a protocol with cameras leaves out; none without both kinds of pairs.
     pub fn of(
-        distances: &impl Distances,
+        distances: &(impl Distances + ?Sized),
         query: Labels<'_>,
         gallery: Labels<'_>,
         same_camera: SameCamera,

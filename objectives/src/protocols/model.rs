@@ -31,7 +31,12 @@ impl EncoderModel {
         let mut store = ParamStore::new(device);
         // The prefix is part of the initialisation's key; objectives use the same.
         let vit = Vit::build(spec, super::ENCODER, &mut store, &init_source(seed))?;
-        Ok(Self { vit, store, pooling: Pooling::default() })
+        Ok(Self::from_parts(vit, store))
+    }
+
+    /// An encoder whose parameters stand behind [`super::ENCODER`].
+    pub fn from_parts(vit: Vit, store: ParamStore) -> Self {
+        Self { vit, store, pooling: Pooling::default() }
     }
 
     /// Weights with timm's names.
@@ -92,7 +97,7 @@ impl EncoderModel {
 }
 
 impl Embed for EncoderModel {
-    fn embed(&self, images: &Tensor) -> Result<Tensor> {
+    fn embed(&self, images: &Tensor, _: &[u32]) -> Result<Tensor> {
         pool(&self.vit.forward(&self.store.frozen(), images, &Input::default())?, self.pooling)
     }
 }
@@ -108,7 +113,7 @@ pub struct Pooled<'a> {
 }
 
 impl Embed for Pooled<'_> {
-    fn embed(&self, images: &Tensor) -> Result<Tensor> {
+    fn embed(&self, images: &Tensor, _: &[u32]) -> Result<Tensor> {
         pool(&self.vit.forward(&self.store.frozen(), images, &Input::default())?, self.pooling)
     }
 }
@@ -171,8 +176,8 @@ impl NeckModel {
 }
 
 impl Embed for NeckModel {
-    fn embed(&self, images: &Tensor) -> Result<Tensor> {
-        let feature = self.encoder.embed(images)?;
+    fn embed(&self, images: &Tensor, cameras: &[u32]) -> Result<Tensor> {
+        let feature = self.encoder.embed(images, cameras)?;
         let feature = match &self.projection {
             Some(projection) => projection.apply(&feature)?,
             None => feature,

@@ -306,9 +306,9 @@ struct Feature<'a> {
 }
 
 impl Embed for Feature<'_> {
-    fn embed(&self, images: &Tensor) -> Result<Tensor> {
+    fn embed(&self, images: &Tensor, cameras: &[u32]) -> Result<Tensor> {
         let Usl { spec, vit, store, stats, neck, .. } = self.task;
-        let feature = Pooled { vit, store, pooling: spec.pooling }.embed(images)?;
+        let feature = Pooled { vit, store, pooling: spec.pooling }.embed(images, cameras)?;
         Ok(match self.feature {
             EvaluationFeature::BeforeNeck => feature,
             EvaluationFeature::AfterNeck => stats.normalize(&feature, &store.frozen().tensor(*neck)?)?,

@@ -7,14 +7,15 @@ use candle_core::{Device, Tensor};
 use reid_backbones::{Compute, weights};
 use reid_data::dataset::Split;
 use reid_data::sampler::Labels;
-use reid_experiments::spec::RunSpec;
+use reid_experiments::spec::{RunSpec, TestData};
 use reid_objectives::mim_dino::MimDino;
 use reid_objectives::person_mae::PersonMae;
 use reid_objectives::protocols::ENCODER;
 use reid_objectives::protocols::evaluation;
 use reid_objectives::protocols::frozen::LinearProbe;
 use reid_objectives::protocols::model::{EncoderModel, NeckModel};
-use reid_objectives::protocols::supervised::Supervised;
+use reid_objectives::protocols::supervised::network::SupervisedModel;
+use reid_objectives::protocols::supervised::{Seen, Supervised};
 use reid_objectives::protocols::usl::Usl;
 use reid_objectives::spec::{ObjectiveSpec, ProtocolSpec};
 use reid_objectives::task::{Embed, Task};
@@ -75,9 +76,11 @@ impl<'a> Build<'a> {
             match &spec.protocol {
                 ProtocolSpec::Supervised(protocol) => {
                     let identities = self.labels().map_or(0, |labels| labels.identities);
+                    let records = self.stage.data.dataset.split(Split::Train);
+                    let cameras: Vec<u32> = records.iter().map(|record| record.camera).collect();
+                    let seen = Seen { identities, cameras: &cameras };
                     let encoder = self.encoder(input)?;
-                    let task =
-                        Supervised::build(protocol, &self.stage.vit, encoder, identities, self.stage.seed, device)?;
+                    let task = Supervised::build(protocol, &self.stage.vit, encoder, seen, self.stage.seed, device)?;
                     (Box::new(task), Split::Train)
                 }
                 ProtocolSpec::Usl(protocol) => {
@@ -138,9 +141,17 @@ impl<'a> Build<'a> {
             // Without a training, the input is the pre-training, or there is none.
             Some(dir) if trains(protocol) => {
                 let path = dir.artefact(MODEL_FILE).map_err(RunError::from)?;
+                let (vit, product, device) = (&self.stage.vit, read_weights(&path)?, self.device);
+                if let ProtocolSpec::Supervised(protocol) = protocol {
+                    let model = SupervisedModel::from_product(protocol, vit, &product, &path, device)?;
+                    let model = model.with_compute(self.compute());
+                    return Ok(Box::new(match self.spec().test_on {
+                        TestData::Same => model,
+                        TestData::Other(_) => model.among_strangers(),
+                    }));
+                }
                 let feature = protocol.evaluation().feature;
-                let model =
-                    NeckModel::from_product(&self.stage.vit, &read_weights(&path)?, feature, &path, self.device)?;
+                let model = NeckModel::from_product(vit, &product, feature, &path, device)?;
                 Box::new(model.with_pooling(pooling).with_compute(self.compute()))
             }
             input => Box::new(self.encoder(input)?.with_pooling(pooling).with_compute(self.compute())),

@@ -12,7 +12,7 @@ use reid_experiments::{Experiment, ResolvedRun};
 use reid_objectives::budget::Length;
 use reid_objectives::math::ranking::SameCamera;
 use reid_objectives::protocols;
-use reid_objectives::spec::{ImportedSpec, ObjectiveSpec, Pooling, ProtocolSpec, TrainSpec};
+use reid_objectives::spec::{ImportedSpec, ObjectiveSpec, Pooling, ProtocolSpec, SideSpec, SupervisedSpec, TrainSpec};
 use reid_objectives::task::pretraining_split;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -327,6 +327,11 @@ impl Planner {
         remove(&mut evaluation, &["batch"]);
         evaluation["normalisation"] = to_json(&evaluation_normalisation(spec))?;
         evaluation["pooling"] = to_json(&pooling(&spec.protocol))?;
+        if let (ProtocolSpec::Supervised(SupervisedSpec { side: SideSpec::Cameras(_), .. }), TestData::Other(_)) =
+            (&spec.protocol, &spec.test_on)
+        {
+            evaluation["cameras"] = json!("unknown");
+        }
         let draft = Draft {
             kind: StageKind::Evaluate,
             algorithms: json!({ "data": reid_data::ALGORITHM_VERSION, "backbone": reid_backbones::ALGORITHM_VERSION,

@@ -52,7 +52,7 @@ impl DataServices {
             let group = &batch.groups[0];
             let Size(h, w) = group.size;
             let images = Tensor::from_slice(&group.pixels, (batch.len(), 3, h, w), &self.device)?;
-            let embedded = model.embed(&images)?; // [b, d]
+            let embedded = model.embed(&images, &batch.cameras)?; // [b, d]
             features.width = embedded.dim(1)?;
             features.values.extend(embedded.flatten_all()?.to_vec1::<f32>()?);
             features.records.extend(&batch.images);

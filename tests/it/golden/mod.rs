@@ -12,6 +12,7 @@ mod optimisers;
 mod positions;
 mod schedules;
 mod transreid;
+mod transreid_model;
 mod vit;
 
 use std::collections::BTreeSet;

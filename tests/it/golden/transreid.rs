@@ -131,6 +131,60 @@ fn convolutional_stem() {
     }
 }
 
+/// The stem and the positions of TransReID-SSL's pre-training, at the size of its whole pictures and of others.
+#[test]
+fn pretraining_sizes() {
+    const FEATURE_ABS: f64 = 3e-5;
+    const GRAD_REL_TO_MAX: f64 = 2e-4;
+    let golden = Golden::load("ours_vit_pretrain");
+    let sides = |text: &str| text.split_once('x').map(|(h, w)| [h.parse().unwrap(), w.parse().unwrap()]).unwrap();
+    let base: String = golden.param("base");
+    let dims = VitDims { width: golden.param("dim"), depth: golden.param("depth"), heads: golden.param("heads") };
+    let (image, patch) = (sides(&base), golden.param("patch"));
+    let spec =
+        VitSpec { image, patch, stem: Stem::Ics, positions: Positions::Learned, drop_path: 0.0, ..VitSpec::default() };
+    let mut store = ParamStore::new(&Device::Cpu);
+    let vit = Vit::with_dims(dims, &spec, "", &mut store, &|_: &str| Box::new(|| 0.5)).unwrap();
+    let weights = golden.keys("in.w.");
+    assert_eq!(store.names().count(), weights.len(), "our parameters are theirs");
+    for key in &weights {
+        store.set(key.strip_prefix("in.w.").unwrap(), &golden.tensor(key)).unwrap();
+    }
+    let images = golden.keys("in.image_");
+    assert!(images.len() > 1, "more than one size");
+    for key in &images {
+        let size = key.strip_prefix("in.image_").unwrap();
+        let tokens = vit.forward(&store.frozen(), &golden.tensor(key), &Input::default()).unwrap();
+        let error = max_abs(&values(&tokens.class().unwrap()), &golden.f64s(&format!("out.eval_{size}")));
+        assert!(error <= FEATURE_ABS, "{size}: {error:e}");
+    }
+
+    let input = Input { batch_statistics: true, ..Input::default() };
+    let tokens = vit.forward(&store.training(), &golden.tensor(&format!("in.image_{base}")), &input).unwrap();
+    let feature = tokens.class().unwrap();
+    let error = max_abs(&values(&feature), &golden.f64s("out.train_feature"));
+    assert!(error <= FEATURE_ABS, "training: {error:e}");
+    let loss = feature.sqr().unwrap().sum(1).unwrap().mean_all().unwrap();
+    let expected = golden.scalar("out.train_loss");
+    assert!((values(&loss)[0] - expected).abs() <= FEATURE_ABS * expected.abs());
+    let gradients = store.gradients(&mut loss.backward().unwrap()).unwrap();
+    let keys = golden.keys("out.grad.");
+    assert!(keys.len() >= 10, "{} gradients compared", keys.len());
+    for key in &keys {
+        let ours = values(&gradient_of(&store, &gradients, key.strip_prefix("out.grad.").unwrap()));
+        let error = relative_to_max(&ours, &golden.f64s(key));
+        assert!(error <= GRAD_REL_TO_MAX, "{key}: {error:e}");
+    }
+    vit.learn_statistics(&store, &tokens.captured.statistics).unwrap();
+    let buffers = golden.keys("out.buffer_after.");
+    assert_eq!(buffers.len(), tokens.captured.statistics.len());
+    for key in &buffers {
+        let ours = store.get(key.strip_prefix("out.buffer_after.").unwrap()).unwrap().unwrap();
+        let error = max_abs(&values(&ours), &golden.f64s(key));
+        assert!(error <= FEATURE_ABS, "{key}: {error:e}");
+    }
+}
+
 #[test]
 fn pooling() {
     let case = Case::load("personvit_pooling", Stride::Patch, Stem::Patch, None);

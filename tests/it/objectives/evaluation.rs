@@ -24,7 +24,7 @@ use super::fixture::{Archive, record};
 struct NoModel;
 
 impl Embed for NoModel {
-    fn embed(&self, _: &Tensor) -> Result<Tensor> {
+    fn embed(&self, _: &Tensor, _: &[u32]) -> Result<Tensor> {
         unreachable!("the archive needs no model")
     }
 }

@@ -66,7 +66,7 @@ fn poolings_follow_their_definitions() -> Result<()> {
             let found = values(&pooled.narrow(0, picture, 1)?);
             assert!(max_abs(&found, &expected) < F32, "{pooling:?}");
             // A model hands out the same.
-            assert_eq!(bits(&encoder(pooling)?.embed(&images)?), bits(&pooled), "{pooling:?}");
+            assert_eq!(bits(&encoder(pooling)?.embed(&images, &[])?), bits(&pooled), "{pooling:?}");
         }
     }
     Ok(())
@@ -190,13 +190,13 @@ fn the_product_is_encoder_embedding_and_neck() -> Result<()> {
     let model = |feature| -> Result<Tensor> {
         let path = Path::new("product");
         let model = NeckModel::from_product(&backbone(), &product, feature, path, &Device::Cpu)?;
-        model.with_pooling(pooling).embed(&images)
+        model.with_pooling(pooling).embed(&images, &[])
     };
-    let in_training = task.evaluated().model.embed(&images)?;
+    let in_training = task.evaluated().model.embed(&images, &[])?;
     assert_eq!(bits(&model(EvaluationFeature::AfterNeck)?), bits(&in_training));
     assert!(!in_training.track_op());
 
-    let feature = encoder(pooling)?.embed(&images)?;
+    let feature = encoder(pooling)?.embed(&images, &[])?;
     let standardised = feature.broadcast_sub(&product["probe.mean"])?.broadcast_div(&product["probe.std"])?;
     let expected = standardised.unsqueeze(1)?.broadcast_mul(&product["probe.weight"].unsqueeze(0)?)?.sum(D::Minus1)?;
     let found = model(EvaluationFeature::BeforeNeck)?;

@@ -340,11 +340,11 @@ fn the_product_is_the_encoder() -> Result<()> {
     }
     let model = EncoderModel::with_weights(&backbone(), &product, Path::new("product"), &device)?;
     let images = reid_tests::tensors::normal(1, (2, 3, SIZE.0, SIZE.1));
-    let features = model.embed(&images)?;
+    let features = model.embed(&images, &[])?;
     assert!(!features.track_op());
     let mut twice = product;
     twice.insert("norm.bias".to_owned(), (&twice["norm.bias"] + 1.0)?);
-    let moved = EncoderModel::with_weights(&backbone(), &twice, Path::new("product"), &device)?.embed(&images)?;
+    let moved = EncoderModel::with_weights(&backbone(), &twice, Path::new("product"), &device)?.embed(&images, &[])?;
     assert!(relative_to_max(&values(&(features + 1.0)?), &values(&moved)) < 1e-6);
     Ok(())
 }

@@ -6,11 +6,12 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use reid_objectives::metric::MetricKey;
 use reid_objectives::protocols::losses::{id_loss, smoothing, weighted_triplet_loss};
-use reid_objectives::protocols::model::{EncoderModel, NeckModel};
-use reid_objectives::protocols::supervised::Supervised;
+use reid_objectives::protocols::model::EncoderModel;
+use reid_objectives::protocols::supervised::network::SupervisedModel;
+use reid_objectives::protocols::supervised::{Seen, Supervised};
 use reid_objectives::spec::{
-    EvaluationFeature, Hard, IdHead, MarginHead, Pooling, Smoothing, Soft, SupervisedSpec, TrainSpec, TripletMargin,
-    TripletMining,
+    CamerasSpec, EvaluationFeature, EvaluationSpec, Hard, IdHead, JigsawSpec, LocalSpec, MarginHead, NeckBias, Pooling,
+    SideSpec, Smoothing, Soft, SupervisedSpec, TrainSpec, TripletMargin, TripletMining, UnknownCamera,
 };
 use reid_objectives::task::{Embed, Task};
 use reid_objectives::{Result, TaskError};
@@ -22,6 +23,9 @@ use super::fixture::{SIZE, backbone, batch, clock, gradients, scalar, train};
 /// Statistics and features, absolute.
 const F32: f64 = 1e-5;
 
+/// Cameras of the fixture's batches.
+const CAMERAS: [u32; 2] = [0, 1];
+
 fn task(seed: u64) -> Result<Supervised> {
     task_of(SupervisedSpec::default(), seed)
 }
@@ -30,7 +34,8 @@ fn task_of(spec: SupervisedSpec, seed: u64) -> Result<Supervised> {
     let train = TrainSpec { batch: 16, ..SupervisedSpec::default().train };
     let spec = SupervisedSpec { train, identities_per_batch: 4, ..spec };
     let encoder = EncoderModel::random(&backbone(), seed, &Device::Cpu)?;
-    Supervised::build(&spec, &backbone(), encoder, 4, seed, &Device::Cpu)
+    let seen = Seen { identities: 4, cameras: &CAMERAS };
+    Supervised::build(&spec, &backbone(), encoder, seen, seed, &Device::Cpu)
 }
 
 #[test]
@@ -59,6 +64,9 @@ fn variants_learn_sixteen_pictures_by_heart() -> Result<()> {
         SupervisedSpec { triplet_mining: TripletMining::Weighted, ..default() },
         SupervisedSpec { pooling: Pooling::Gem, ..default() },
         SupervisedSpec { pooling: Pooling::ClsAvg, ..default() },
+        SupervisedSpec { neck_bias: NeckBias::Learned, ..default() },
+        SupervisedSpec { side: SideSpec::Cameras(CamerasSpec::default()), ..default() },
+        SupervisedSpec { local: LocalSpec::Jigsaw(JigsawSpec { shift: 2, ..JigsawSpec::default() }), ..default() },
     ];
     for spec in variants {
         let (mut task, batch) = (task_of(spec.clone(), 1)?, batch(16, 1, 1));
@@ -70,11 +78,14 @@ fn variants_learn_sixteen_pictures_by_heart() -> Result<()> {
         assert!(scalar(&accuracy.1) > 0.99, "{spec:?}");
         task.after_step(&[output], clock(40, 40))?;
         let images = normal(7, (4, 3, SIZE.0, SIZE.1));
-        let in_training = task.evaluated().model.embed(&images)?;
-        let before = EvaluationFeature::BeforeNeck;
-        let model = NeckModel::from_product(&backbone(), &task.product()?, before, Path::new("product"), &Device::Cpu)?;
-        assert_eq!(bits(&model.with_pooling(spec.pooling).embed(&images)?), bits(&in_training), "{spec:?}");
-        assert_eq!(in_training.dim(1)?, spec.pooling.width(backbone().size.dims().width), "{spec:?}");
+        let cameras = [0, 1, 1, 0];
+        let in_training = task.evaluated().model.embed(&images, &cameras)?;
+        let (product, path) = (task.product()?, Path::new("product"));
+        let model = SupervisedModel::from_product(&spec, &backbone(), &product, path, &Device::Cpu)?;
+        assert_eq!(bits(&model.embed(&images, &cameras)?), bits(&in_training), "{spec:?}");
+        let width = backbone().size.dims().width;
+        let of_parts = if let LocalSpec::Jigsaw(jigsaw) = spec.local { jigsaw.parts * width } else { 0 };
+        assert_eq!(in_training.dim(1)?, spec.pooling.width(width) + of_parts, "{spec:?}");
     }
     Ok(())
 }
@@ -198,12 +209,14 @@ fn models_rank_the_feature_before_or_after_the_neck() -> Result<()> {
     let (product, device, path) = (product()?, Device::Cpu, Path::new("product"));
     let images = normal(7, (4, 3, SIZE.0, SIZE.1));
     let feature = |feature| -> Result<Tensor> {
-        NeckModel::from_product(&backbone(), &product, feature, path, &device)?.embed(&images)
+        let evaluation = EvaluationSpec { feature, ..EvaluationSpec::default() };
+        let spec = SupervisedSpec { evaluation, ..SupervisedSpec::default() };
+        SupervisedModel::from_product(&spec, &backbone(), &product, path, &device)?.embed(&images, &[0; 4])
     };
     let before = feature(EvaluationFeature::BeforeNeck)?;
     let strip = |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix("encoder.")?.to_owned(), tensor.clone()));
     let encoder = EncoderModel::with_weights(&backbone(), &product.iter().filter_map(strip).collect(), path, &device)?;
-    assert_eq!(bits(&before), bits(&encoder.embed(&images)?));
+    assert_eq!(bits(&before), bits(&encoder.embed(&images, &[0; 4])?));
 
     let get = |name: &str| values(&product[&format!("neck.{name}")]);
     let (mean, variance, weight) = (get("running_mean"), get("running_var"), get("weight"));
@@ -217,9 +230,52 @@ fn models_rank_the_feature_before_or_after_the_neck() -> Result<()> {
     assert!(!after.track_op());
     assert!(max_abs(&values(&after), &expected) < F32);
 
-    let mut partial = product.clone();
-    partial.remove("neck.weight");
-    let model = NeckModel::from_product(&backbone(), &partial, EvaluationFeature::AfterNeck, path, &device);
-    assert!(matches!(model.err(), Some(TaskError::MissingState { name }) if name == "neck.weight"));
+    for lost in ["neck.weight", "neck.running_mean"] {
+        let mut partial = product.clone();
+        partial.remove(lost);
+        let model = SupervisedModel::from_product(&SupervisedSpec::default(), &backbone(), &partial, path, &device);
+        assert!(model.err().is_some_and(|error| error.to_string().contains(lost)), "{lost}");
+    }
+    Ok(())
+}
+
+/// A camera changes the feature; one that training has not seen is refused, or adds nothing, and so is every camera of
+/// another data set.
+#[test]
+fn cameras_are_told_apart_and_strangers_named() -> Result<()> {
+    let (images, path, device) = (normal(7, (4, 3, SIZE.0, SIZE.1)), Path::new("product"), Device::Cpu);
+    let side = |unknown| SideSpec::Cameras(CamerasSpec { unknown, ..CamerasSpec::default() });
+    let spec = SupervisedSpec { side: side(UnknownCamera::Zero), ..SupervisedSpec::default() };
+    let task = task_of(spec.clone(), 1)?;
+    randomize(task.trainable(), 6);
+    let product = task.product()?;
+    let model = |spec| SupervisedModel::from_product(spec, &backbone(), &product, path, &device);
+    let embed = |cameras: [u32; 4]| -> Result<Vec<u32>> { Ok(bits(&model(&spec)?.embed(&images, &cameras)?)) };
+    let width = embed([0; 4])?.len() / 4;
+    let (known, mixed, unknown) = (embed([0, 1, 0, 1])?, embed([0, 7, 1, 7])?, embed([7; 4])?);
+    assert_eq!(known[..width], mixed[..width], "a picture's neighbours do not matter");
+    assert_ne!(known[2 * width..3 * width], mixed[2 * width..3 * width], "its camera does");
+    assert_eq!(mixed[width..2 * width], unknown[width..2 * width]);
+    assert_ne!(known, unknown);
+    assert_eq!(bits(&model(&spec)?.among_strangers().embed(&images, &[0, 1, 0, 1])?), unknown);
+
+    let strict = SupervisedSpec { side: side(UnknownCamera::Refuse), ..spec.clone() };
+    let error = model(&strict)?.embed(&images, &[0, 1, 7, 0]).unwrap_err().to_string();
+    assert!(error.contains("camera 7") && error.contains("unknown: zero"), "{error}");
+    assert!(model(&strict)?.embed(&images, &[1, 1, 0, 0]).is_ok());
+    Ok(())
+}
+
+/// The local branch starts as the encoder's last block: of the same tokens both make the same.
+#[test]
+fn jigsaw_parts_start_from_the_last_block() -> Result<()> {
+    let jigsaw = JigsawSpec { shift: 1, groups: 1, parts: 1, weight: 0.5 };
+    let spec = SupervisedSpec { local: LocalSpec::Jigsaw(jigsaw), ..SupervisedSpec::default() };
+    let task = task_of(spec, 1)?;
+    let feature = task.evaluated().model.embed(&normal(7, (2, 3, SIZE.0, SIZE.1)), &[0, 1])?;
+    let width = feature.dim(1)? / 2;
+    for row in values(&feature).chunks_exact(2 * width) {
+        assert!(max_abs(&row[..width], &row[width..]) < F32);
+    }
     Ok(())
 }

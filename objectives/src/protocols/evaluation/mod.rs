@@ -13,12 +13,12 @@ use crate::error::Result;
 use crate::math::distance::normalize_rows;
 use crate::math::expansion::expand;
 use crate::math::ranking::{
-    AveragePrecision, CmcShots, Distances, Labels, QueryScore, Ranking, SameCamera, SquaredEuclidean, rank,
+    AveragePrecision, CmcShots, Distances, Labels, QueryScore, Ranking, SameCamera, SquaredEuclidean, nearest, rank,
 };
 use crate::math::rerank::{RerankVariant, Reranked};
 use crate::math::verification::Roc;
 use crate::metric::MetricKey;
-use crate::spec::{Pooling, ProtocolSpec};
+use crate::spec::{LocalSpec, Pooling, ProtocolSpec};
 use crate::task::{Embed, Evaluated, Features, Services};
 
 /// Raised whenever the numbers that evaluation gives change.
@@ -62,7 +62,13 @@ pub fn description(protocol: &ProtocolSpec) -> String {
     };
     let spec = protocol.evaluation();
     let feature = match protocol {
-        ProtocolSpec::Supervised(supervised) => format!("{} {}", supervised.pooling.describe(), neck(spec)),
+        ProtocolSpec::Supervised(supervised) => {
+            let local = match supervised.local {
+                LocalSpec::None(_) => String::new(),
+                LocalSpec::Jigsaw(jigsaw) => format!(" and {} jigsaw parts", jigsaw.parts),
+            };
+            format!("{}{local} {}", supervised.pooling.describe(), neck(spec))
+        }
         ProtocolSpec::Usl(usl) => format!("{} {}", usl.pooling.describe(), neck(spec)),
         ProtocolSpec::Uda(uda) => format!("{} {}", uda.usl.pooling.describe(), neck(spec)),
         ProtocolSpec::Frozen(frozen) => match (frozen.linear_probe(), frozen.pooling) {
@@ -159,42 +165,66 @@ pub fn validate(evaluated: &Evaluated, services: &dyn Services) -> Result<Option
 
 /// Ranks one side for the other.
 fn rank_sides(query: &Side, gallery: &Side, spec: &EvaluationSpec) -> (Ranking, Option<Roc>) {
-    let (width, of_query, of_gallery) = (gallery.features.width, &query.features.values, &gallery.features.values);
-    let ExpansionSpec::Alpha(alpha) = spec.expansion else {
-        return rank_features((of_query, query.labels()), (of_gallery, gallery.labels()), width, spec);
-    };
-    let mut all = [of_query.as_slice(), of_gallery].concat(); // [q + g, d]
-    expand(&mut all, width, alpha);
-    normalize_rows(&mut all, width);
-    let (of_query, of_gallery) = all.split_at(of_query.len());
-    rank_features((of_query, query.labels()), (of_gallery, gallery.labels()), width, spec)
+    let (of_query, of_gallery) = (query.labels(), gallery.labels());
+    with_distances(&query.features, &gallery.features, spec, |distances| {
+        let ranking = rank(distances, of_query, of_gallery, spec.rank(), MAX_RANK);
+        let roc = spec.verification.then(|| Roc::of(distances, of_query, of_gallery, spec.same_camera)).flatten();
+        (ranking, roc)
+    })
 }
 
-/// Ranks features of length 1.
-fn rank_features(
-    (query, query_labels): (&[f32], Labels<'_>),
-    (gallery, gallery_labels): (&[f32], Labels<'_>),
-    width: usize,
+/// The nearest `k` of a gallery to each query by the distance that evaluation ranks by: row and distance, nearest
+/// first. Nothing is left out for its camera.
+pub fn retrieve(query: &Features, gallery: &Features, spec: &EvaluationSpec, k: usize) -> Vec<Vec<(u32, f32)>> {
+    let (queries, pictures) = (query.records.len(), gallery.records.len());
+    with_distances(query, gallery, spec, |distances| nearest(distances, queries, pictures, k))
+}
+
+/// Does something with the distances of [`features`].
+fn with_distances<R>(
+    query: &Features,
+    gallery: &Features,
     spec: &EvaluationSpec,
-) -> (Ranking, Option<Roc>) {
-    let labels = (query_labels, gallery_labels);
+    work: impl FnOnce(&dyn Distances) -> R,
+) -> R {
+    let width = gallery.width;
+    let (mut query, mut gallery) = (query.values.as_slice(), gallery.values.as_slice());
+    let mut all;
+    if let ExpansionSpec::Alpha(alpha) = spec.expansion {
+        all = [query, gallery].concat(); // [q + g, d]
+        expand(&mut all, width, alpha);
+        normalize_rows(&mut all, width);
+        (query, gallery) = all.split_at(query.len());
+    }
     match spec.reranking {
-        RerankingSpec::None(_) => measure(&SquaredEuclidean::new(query, gallery, width), labels, spec),
-        RerankingSpec::KReciprocal(how) => measure(&Reranked::new(query, gallery, width, how), labels, spec),
+        RerankingSpec::None(_) => work(&SquaredEuclidean::new(query, gallery, width)),
+        RerankingSpec::KReciprocal(how) => work(&Reranked::new(query, gallery, width, how)),
     }
 }
 
-fn measure(
-    distances: &impl Distances,
-    (query, gallery): (Labels<'_>, Labels<'_>),
+/// Features of a split as evaluation ranks them: of length 1, or as the model gives them where they are to be expanded.
+///
+/// # Errors
+/// If a picture cannot be read or the model fails.
+pub fn features(
+    split: Split,
+    model: &dyn Embed,
+    views: &ViewPlan,
     spec: &EvaluationSpec,
-) -> (Ranking, Option<Roc>) {
-    let ranking = rank(distances, query, gallery, spec.rank(), MAX_RANK);
-    let roc = spec.verification.then(|| Roc::of(distances, query, gallery, spec.same_camera)).flatten();
-    (ranking, roc)
+    services: &dyn Services,
+) -> Result<Features> {
+    let mut features = if spec.flip_test {
+        services.extract(split, views, spec.batch, &Mirrored(model))?
+    } else {
+        services.extract(split, views, spec.batch, model)?
+    };
+    if matches!(spec.expansion, ExpansionSpec::None(_)) {
+        normalize_rows(&mut features.values, features.width);
+    }
+    Ok(features)
 }
 
-/// Features of a split with labels: of length 1, or as the model gives them where they are to be expanded.
+/// [`features`] of a split with labels.
 struct Side {
     features: Features,
     pids: Vec<i64>,
@@ -209,14 +239,7 @@ impl Side {
         spec: &EvaluationSpec,
         services: &dyn Services,
     ) -> Result<Self> {
-        let mut features = if spec.flip_test {
-            services.extract(split, views, spec.batch, &Mirrored(model))?
-        } else {
-            services.extract(split, views, spec.batch, model)?
-        };
-        if matches!(spec.expansion, ExpansionSpec::None(_)) {
-            normalize_rows(&mut features.values, features.width);
-        }
+        let features = features(split, model, views, spec, services)?;
         let records = services.records(split);
         let of = |index: &u32| -> &Record { &records[*index as usize] };
         let pids = features.records.iter().map(|index| of(index).pid).collect();
@@ -233,9 +256,9 @@ impl Side {
 struct Mirrored<'a>(&'a dyn Embed);
 
 impl Embed for Mirrored<'_> {
-    fn embed(&self, images: &Tensor) -> Result<Tensor> {
-        let last = images.rank() - 1;
-        let both = (self.0.embed(images)? + self.0.embed(&images.flip(&[last])?.contiguous()?)?)?; // [b, d]
+    fn embed(&self, images: &Tensor, cameras: &[u32]) -> Result<Tensor> {
+        let mirrored = images.flip(&[images.rank() - 1])?.contiguous()?;
+        let both = (self.0.embed(images, cameras)? + self.0.embed(&mirrored, cameras)?)?; // [b, d]
         Ok((both / 2.0)?)
     }
 }

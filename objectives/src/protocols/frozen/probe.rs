@@ -282,9 +282,9 @@ impl Task for LinearProbe {
 struct InTraining<'a>(&'a LinearProbe);
 
 impl Embed for InTraining<'_> {
-    fn embed(&self, images: &Tensor) -> Result<Tensor> {
+    fn embed(&self, images: &Tensor, cameras: &[u32]) -> Result<Tensor> {
         let probe = self.0;
-        let embedded = probe.projection()?.apply(&probe.encoder.embed(images)?)?;
+        let embedded = probe.projection()?.apply(&probe.encoder.embed(images, cameras)?)?;
         Ok(match probe.evaluation.feature {
             EvaluationFeature::BeforeNeck => embedded,
             EvaluationFeature::AfterNeck => {

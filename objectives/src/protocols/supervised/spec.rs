@@ -24,6 +24,12 @@ pub struct SupervisedSpec {
     pub sampler: SamplerSpec,
     /// What of the final tokens is the feature.
     pub pooling: Pooling,
+    /// What the encoder is told besides the picture.
+    pub side: SideSpec,
+    /// Features of parts beside the global one; every loss is taken of them too.
+    pub local: LocalSpec,
+    /// Whether the necks have a bias.
+    pub neck_bias: NeckBias,
     /// What turns a feature into an identity's logit.
     pub id_head: IdHead,
     /// Weight of the identity loss.
@@ -73,6 +79,9 @@ impl Default for SupervisedSpec {
             identities_per_batch: 16,
             sampler: SamplerSpec::default(),
             pooling: Pooling::default(),
+            side: SideSpec::default(),
+            local: LocalSpec::default(),
+            neck_bias: NeckBias::default(),
             id_head: IdHead::default(),
             id_weight: 1.0,
             label_smoothing: 0.0,
@@ -138,6 +147,114 @@ pub enum Smoothing {
     All,
     /// The others: `1 - e` and `e / (k - 1)` (fast-reid).
     Others,
+}
+
+/// What an encoder is told besides the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SideSpec {
+    /// Nothing.
+    None(NoSide),
+    /// The camera: an embedding of it is added to every token (TransReID, He et al., arXiv 2102.04378, section 3.4).
+    Cameras(CamerasSpec),
+}
+
+impl Default for SideSpec {
+    fn default() -> Self {
+        Self::None(NoSide {})
+    }
+}
+
+/// Nothing to set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoSide {}
+
+/// An embedding of each training camera.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CamerasSpec {
+    /// Factor of the embedding (TransReID's lambda).
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub weight: f64,
+    /// What is done about a camera that training has not seen; all of another data set's are such.
+    pub unknown: UnknownCamera,
+}
+
+impl Default for CamerasSpec {
+    /// TransReID's configuration.
+    fn default() -> Self {
+        Self { weight: 3.0, unknown: UnknownCamera::default() }
+    }
+}
+
+/// What is done about a camera without an embedding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownCamera {
+    /// It is an error.
+    #[default]
+    Refuse,
+    /// Nothing is added to the tokens. Our design: TransReID reads beyond its table.
+    Zero,
+}
+
+/// Features beside the global one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalSpec {
+    /// None.
+    None(NoLocal),
+    /// Shuffled patches in parts, each with the class token through a last block of their own (TransReID's jigsaw patch
+    /// module, section 3.3).
+    Jigsaw(JigsawSpec),
+}
+
+impl Default for LocalSpec {
+    fn default() -> Self {
+        Self::None(NoLocal {})
+    }
+}
+
+/// Nothing to set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoLocal {}
+
+/// The jigsaw patch module.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct JigsawSpec {
+    /// Patches are rotated by one less than this.
+    #[schemars(range(min = 1, max = 4096))]
+    pub shift: usize,
+    /// Groups that patches are shuffled among.
+    #[schemars(range(min = 1, max = 4096))]
+    pub groups: usize,
+    /// Parts, each with a feature, a neck and a classifier.
+    #[schemars(range(min = 1, max = 64))]
+    pub parts: usize,
+    /// Weight of the parts' mean loss; the global one has the rest.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub weight: f64,
+}
+
+impl Default for JigsawSpec {
+    /// TransReID's configuration.
+    fn default() -> Self {
+        Self { shift: 5, groups: 2, parts: 4, weight: 0.5 }
+    }
+}
+
+/// Bias of a BNNeck.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NeckBias {
+    /// None, so that identities lie around the origin (Luo et al., arXiv 1903.07071, section 3.5; TransReID freezes it at 0).
+    #[default]
+    Zero,
+    /// One that is learnt.
+    Learned,
 }
 
 /// What turns a feature behind the neck into a logit for each identity.
