@@ -43,6 +43,12 @@ pub enum MetricKey {
     Minp,
     /// Queries with at least one valid match.
     ValidQueries,
+    /// mAP over the queries of which less than a third is hidden, where that is known of each.
+    MapHiddenLow,
+    /// The same of those of which a third or more is hidden, but less than a half.
+    MapHiddenMid,
+    /// The same of those of which a half or more is hidden.
+    MapHiddenHigh,
     /// Area under the curve of true over false positive rates of verification.
     RocArea,
     /// Share of pairs of one person that are accepted where no more than 1e-4 of the others are.
@@ -116,7 +122,7 @@ pub enum MetricKey {
 
 impl MetricKey {
     /// All metrics.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 44] = [
         Self::Map,
         Self::Rank1,
         Self::Rank5,
@@ -125,6 +131,9 @@ impl MetricKey {
         Self::Rank50,
         Self::Minp,
         Self::ValidQueries,
+        Self::MapHiddenLow,
+        Self::MapHiddenMid,
+        Self::MapHiddenHigh,
         Self::RocArea,
         Self::Tpr1e4,
         Self::Tpr1e3,
@@ -171,6 +180,9 @@ impl MetricKey {
             Self::Rank50 => "rank50",
             Self::Minp => "minp",
             Self::ValidQueries => "valid_queries",
+            Self::MapHiddenLow => "map_hidden_low",
+            Self::MapHiddenMid => "map_hidden_mid",
+            Self::MapHiddenHigh => "map_hidden_high",
             Self::RocArea => "roc_auc",
             Self::Tpr1e4 => "tpr_fpr_1e4",
             Self::Tpr1e3 => "tpr_fpr_1e3",
@@ -224,6 +236,9 @@ impl MetricKey {
             | Self::FastReidTpr1e3
             | Self::FastReidTpr1e2
             | Self::Minp
+            | Self::MapHiddenLow
+            | Self::MapHiddenMid
+            | Self::MapHiddenHigh
             | Self::TrainAccuracy
             | Self::MaskedShare
             | Self::ContrastAccuracy
@@ -268,6 +283,9 @@ impl MetricKey {
             | Self::FastReidTpr1e3
             | Self::FastReidTpr1e2
             | Self::Minp
+            | Self::MapHiddenLow
+            | Self::MapHiddenMid
+            | Self::MapHiddenHigh
             | Self::TrainAccuracy
             | Self::ClusterAri
             | Self::ClusterNmi

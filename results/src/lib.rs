@@ -23,6 +23,7 @@ mod decode;
 mod encode;
 mod error;
 mod export;
+pub mod features;
 pub mod format;
 pub mod migrations;
 mod reader;

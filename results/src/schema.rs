@@ -311,6 +311,27 @@ pub const METRICS: &[MetricDef] = &[
     metric("minp", "mINP", Unit::Fraction, Direction::Higher, "mean inverse negative penalty"),
     metric("valid_queries", "valid queries", Unit::Count, Direction::None, "queries with at least one match"),
     metric(
+        "map_hidden_low",
+        "mAP, hidden to 1/3",
+        Unit::Fraction,
+        Direction::Higher,
+        "mAP over queries of which less than a third is hidden",
+    ),
+    metric(
+        "map_hidden_mid",
+        "mAP, hidden from 1/3",
+        Unit::Fraction,
+        Direction::Higher,
+        "mAP over queries of which a third or more is hidden, but less than a half",
+    ),
+    metric(
+        "map_hidden_high",
+        "mAP, hidden from 1/2",
+        Unit::Fraction,
+        Direction::Higher,
+        "mAP over queries of which a half or more is hidden",
+    ),
+    metric(
         "roc_auc",
         "ROC area",
         Unit::Fraction,

@@ -43,6 +43,10 @@ pub enum Command {
     Table(TableArgs),
     /// Write a run's encoder for other programs: safetensors with timm's names, or ONNX.
     Export(ExportArgs),
+    /// Write a model's features of pictures as Parquet.
+    Embed(EmbedArgs),
+    /// Show the pictures that a model finds nearest to others.
+    Rank(RankArgs),
     /// Built-in data.
     #[command(subcommand)]
     Data(DataCommand),
@@ -199,6 +203,70 @@ pub struct ExportArgs {
     /// Machine settings and terminal.
     #[command(flatten)]
     pub common: Common,
+}
+
+/// A model and where its run is kept.
+#[derive(Clone, Debug, Args)]
+pub struct ModelArgs {
+    /// Id of a finished run, as the results have it, or a spec that has one run; it need not have been run where it
+    /// trains nothing (`protocol: frozen` of an `imported` encoder).
+    #[arg(value_name = "RUN-ID|SPEC.yaml")]
+    pub run: String,
+    /// Overrides of the spec.
+    #[arg(value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Machine settings and terminal.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Arguments of `embed`.
+#[derive(Clone, Debug, Args)]
+pub struct EmbedArgs {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Pictures: a folder, a list (.csv, .parquet), one picture, or a spec, whose data are taken.
+    #[arg(long, value_name = "DIR|LIST|FILE|SPEC.yaml")]
+    pub data: PathBuf,
+    /// Only this split [default: all].
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
+    /// File to write: split, path, pid, camera and feature of every picture.
+    #[arg(long, value_name = "FILE.parquet")]
+    pub to: PathBuf,
+}
+
+/// Arguments of `rank`.
+#[derive(Clone, Debug, Args)]
+pub struct RankArgs {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Pictures to look for, as `--gallery` takes them; may be given several times.
+    #[arg(long, required = true, value_name = "FILE|DIR|LIST")]
+    pub query: Vec<PathBuf>,
+    /// Pictures to look among: a folder, a list (.csv, .parquet), or a spec, whose data are taken.
+    #[arg(long, value_name = "DIR|LIST|SPEC.yaml")]
+    pub gallery: PathBuf,
+    /// Split of the gallery [default: gallery, or all of a set without one].
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
+    /// Pictures to show for each query.
+    #[arg(long, default_value_t = 10, value_name = "K")]
+    pub top: usize,
+    /// Output format.
+    #[arg(long, value_enum, default_value_t = RankFormat::Table)]
+    pub format: RankFormat,
+}
+
+/// Output format of `rank`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RankFormat {
+    /// For a terminal.
+    Table,
+    /// JSON.
+    Json,
 }
 
 /// A stage that leaves an encoder.

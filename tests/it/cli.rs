@@ -12,6 +12,7 @@ mod interruptions;
 mod isa;
 mod keys;
 mod market;
+mod models;
 mod program;
 mod repository;
 mod terminal;

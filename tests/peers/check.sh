@@ -10,4 +10,5 @@ python=$("$here/setup.sh")
 "$python" "$here/read_parquet.py" "$store/results"
 "$python" "$here/recompute_metrics.py" "$store/results"
 "$python" "$here/run_exports.py" "$store"
+"$python" "$here/embedded.py" "$store" "$here/../../experiments/quickstart.yaml"
 "$python" "$here/readme_snippet.py" "$here/../../README.md" "$store"

@@ -20,7 +20,14 @@ def metrics(queries: pl.DataFrame) -> dict[str, float]:
     valid = queries.filter(pl.col("matches") > 0)
     ap, inp, first = (valid[name].to_numpy() for name in ("ap", "inp", "first_hit"))
     ranks = {f"rank{k}": np.mean(first <= k) for k in (1, 5, 10)}
-    return {"map": np.mean(ap), "minp": np.mean(inp), "valid_queries": float(len(ap)), **ranks}
+    found = {"map": np.mean(ap), "minp": np.mean(inp), "valid_queries": float(len(ap)), **ranks}
+    if queries["hidden"].null_count() == 0:
+        # 32-bit numbers, as they were compared.
+        hidden = valid["hidden"].to_numpy().astype(np.float32)
+        kind = np.digitize(hidden, np.array([1 / 3, 1 / 2], np.float32))
+        names = ["map_hidden_low", "map_hidden_mid", "map_hidden_high"]
+        found |= {name: np.mean(ap[kind == i]) for i, name in enumerate(names) if (kind == i).any()}
+    return found
 
 
 def main() -> None:

@@ -41,7 +41,8 @@ pub(crate) fn find(spec: &ImagesSpec, base: &Path) -> Result<Found> {
         return Ok(Found::in_folder(&name, folder.to_path_buf(), pool(vec![file.to_owned()]), Vec::new()));
     }
     if !root.is_dir() {
-        return Err(missing("folder of pictures"));
+        let is_one = root.file_name().is_some_and(is_picture);
+        return Err(missing(if is_one { "picture" } else { "folder of pictures" }));
     }
     let (paths, others) = paths(&root)?;
     if paths.is_empty() {

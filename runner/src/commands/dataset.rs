@@ -11,6 +11,7 @@ use reid_data::spec::{OnCorrupt, Size, ValidationSpec};
 use reid_data::verify::Severity;
 use reid_experiments::spec::RunSpec;
 
+use super::chosen::is_spec;
 use super::{Setup, print};
 use crate::cli::{Common, DataArgs, SheetArgs};
 use crate::exit::RunError;
@@ -104,8 +105,7 @@ pub(super) fn sheet(args: &SheetArgs) -> Result<(), RunError> {
 /// The data set of a spec's first run, or what lies at the path.
 fn opened(args: &DataArgs, on_corrupt: OnCorrupt) -> Result<(Setup, Dataset), RunError> {
     let setup = Setup::new(&Common { out: None, machine: args.machine.clone() })?;
-    let is_spec = args.data.extension().is_some_and(|suffix| suffix == "yaml" || suffix == "yml");
-    let (specs, validation) = if is_spec {
+    let (specs, validation) = if is_spec(&args.data) {
         let experiment = setup.load(&args.data, &args.overrides, args.machine.color)?;
         let specs = |run: &RunSpec| [std::slice::from_ref(&run.data), &run.train_with].concat();
         let run = experiment.runs.first().map(|run| (specs(&run.spec), run.spec.validation));

@@ -1,9 +1,11 @@
 //! One verb per file; here what they share.
 
 mod check;
+mod chosen;
 mod data;
 mod dataset;
 mod export;
+mod models;
 mod plan;
 mod run;
 mod table;
@@ -38,6 +40,8 @@ pub fn dispatch(cli: Cli) -> Result<(), RunError> {
         Some(Command::Schema) => schema(),
         Some(Command::Table(args)) => table::table(&args),
         Some(Command::Export(args)) => export::export(&args),
+        Some(Command::Embed(args)) => models::embed(&args),
+        Some(Command::Rank(args)) => models::rank(&args),
         Some(Command::Data(DataCommand::Stats(args))) => dataset::stats(&args),
         Some(Command::Data(DataCommand::Verify(args))) => dataset::verify(&args),
         Some(Command::Data(DataCommand::Fingerprint(args))) => dataset::fingerprint(&args),
@@ -50,6 +54,7 @@ pub fn dispatch(cli: Cli) -> Result<(), RunError> {
 struct Setup {
     settings: Settings,
     progress: Progress,
+    color: Color,
 }
 
 impl Setup {
@@ -66,7 +71,7 @@ impl Setup {
         }
         let mode = if common.machine.quiet { Mode::Quiet } else { common.machine.progress };
         let options = Options { mode, color: common.machine.color, ..Options::default() };
-        Ok(Self { settings, progress: Progress::to_stderr(options) })
+        Ok(Self { settings, progress: Progress::to_stderr(options), color: common.machine.color })
     }
 
     /// Reads a spec; its warnings go to the terminal.

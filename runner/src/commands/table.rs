@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use reid_experiments::{ChooseOn as SpecChooseOn, Experiment};
 use reid_results::{ChooseOn, Costs, Format, TableOptions, export, read, tabulate};
 
+use super::chosen::store_of;
 use super::tune::{Chosen, Trials};
 use super::{Setup, print, use_color};
 use crate::cli::{Common, Cost, TableArgs, TableFormat};
@@ -37,12 +38,7 @@ pub(super) fn print_table(store: &Store, shown: &RunTable) -> Result<(), RunErro
 
 pub(super) fn table(args: &TableArgs) -> Result<(), RunError> {
     let setup = Setup::new(&args.common)?;
-    let Some(store) = Store::open_existing(&setup.settings.out)? else {
-        let out = setup.settings.out.display();
-        return Err(RunError::NothingSelected(format!(
-            "no results; run a spec first, or name their folder with --out: {out}"
-        )));
-    };
+    let store = store_of(&setup)?;
     let mut options = TableOptions {
         split: args.split.clone().unwrap_or_else(|| if args.trials { "validation" } else { "test" }.to_owned()),
         trials: args.trials,

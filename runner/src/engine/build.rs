@@ -7,24 +7,23 @@ use candle_core::{Device, Tensor};
 use reid_backbones::{Compute, weights};
 use reid_data::dataset::Split;
 use reid_data::sampler::Labels;
-use reid_experiments::spec::{RunSpec, TestData};
+use reid_experiments::spec::RunSpec;
 use reid_objectives::mim_dino::MimDino;
 use reid_objectives::person_mae::PersonMae;
-use reid_objectives::protocols::ENCODER;
 use reid_objectives::protocols::evaluation;
 use reid_objectives::protocols::frozen::LinearProbe;
-use reid_objectives::protocols::model::{EncoderModel, NeckModel};
-use reid_objectives::protocols::supervised::network::SupervisedModel;
+use reid_objectives::protocols::model::EncoderModel;
 use reid_objectives::protocols::supervised::{Seen, Supervised};
 use reid_objectives::protocols::usl::Usl;
 use reid_objectives::spec::{ObjectiveSpec, ProtocolSpec};
 use reid_objectives::task::{Embed, Task};
 use reid_objectives::up_reid::UpReid;
 
+use super::export::encoder_weights;
 use super::imports::Import;
 use super::plan::{StageDef, StageKind, evaluation_normalisation, labels, pooling, pretrain_split, trains};
 use super::train::TrainError;
-use super::{Plan, snapshots};
+use super::{Plan, models, snapshots};
 use crate::exit::RunError;
 use crate::store::StageDir;
 
@@ -123,7 +122,7 @@ impl<'a> Build<'a> {
                 let is_trained = self.stage.input.is_some_and(|at| self.plan.stages[at].kind == StageKind::Train);
                 let file = if is_trained { MODEL_FILE.to_owned() } else { snapshots::file_of(&self.spec().pretrain) };
                 let path = dir.artefact(&file).map_err(RunError::from)?;
-                let weights = if is_trained { encoder_of(read_weights(&path)?) } else { read_weights(&path)? };
+                let weights = encoder_weights(read_weights(&path)?);
                 EncoderModel::with_weights(&self.stage.vit, &weights, &path, self.device)?
             }
             (None, ObjectiveSpec::Imported(imported)) => {
@@ -135,34 +134,16 @@ impl<'a> Build<'a> {
 
     /// The model that an evaluation stage asks; of random weights where there is no input.
     pub(super) fn model(&self, input: Option<&StageDir>) -> Result<Box<dyn Embed>, TrainError> {
-        let protocol = &self.spec().protocol;
-        let pooling = pooling(protocol);
+        let spec = self.spec();
         Ok(match input {
             // Without a training, the input is the pre-training, or there is none.
-            Some(dir) if trains(protocol) => {
+            Some(dir) if trains(&spec.protocol) => {
                 let path = dir.artefact(MODEL_FILE).map_err(RunError::from)?;
-                let (vit, product, device) = (&self.stage.vit, read_weights(&path)?, self.device);
-                if let ProtocolSpec::Supervised(protocol) = protocol {
-                    let model = SupervisedModel::from_product(protocol, vit, &product, &path, device)?;
-                    let model = model.with_compute(self.compute());
-                    return Ok(Box::new(match self.spec().test_on {
-                        TestData::Same => model,
-                        TestData::Other(_) => model.among_strangers(),
-                    }));
-                }
-                let feature = protocol.evaluation().feature;
-                let model = NeckModel::from_product(vit, &product, feature, &path, device)?;
-                Box::new(model.with_pooling(pooling).with_compute(self.compute()))
+                models::trained(spec, &self.stage.vit, &read_weights(&path)?, &path, self.device)?
             }
-            input => Box::new(self.encoder(input)?.with_pooling(pooling).with_compute(self.compute())),
+            input => Box::new(self.encoder(input)?.with_pooling(pooling(&spec.protocol)).with_compute(self.compute())),
         })
     }
-}
-
-/// The encoder of a protocol's model, which has a neck besides.
-fn encoder_of(model: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
-    let part = |(name, tensor): (String, Tensor)| Some((name.strip_prefix(ENCODER)?.to_owned(), tensor));
-    model.into_iter().filter_map(part).collect()
 }
 
 fn read_weights(path: &Path) -> Result<BTreeMap<String, Tensor>, TrainError> {

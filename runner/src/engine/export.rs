@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use reid_backbones::spec::{BackboneSpec, VitSpec};
 use reid_backbones::{Encoder, Vit, weights};
 use reid_experiments::spec::RunSpec;
@@ -35,8 +35,7 @@ pub fn exported(store: &Store, row: &RunRow, after: Option<StageKind>) -> Result
     if row.status == Status::Failed {
         return Err(RunError::NothingSelected(format!("the run failed and left no encoder; run its spec again: {id}")));
     }
-    let spec: RunSpec = serde_json::from_str(&row.config_json)
-        .map_err(|e| RunError::Unexpected(format!("the row of run {id} has a spec of another version: {e}")))?;
+    let spec = spec_of(row)?;
     let BackboneSpec::Vit(vit) = &spec.backbone;
     let wanted = |kind| after.is_none_or(|after| after == kind);
     // A probe's training leaves the encoder as it is.
@@ -72,14 +71,23 @@ pub fn exported(store: &Store, row: &RunRow, after: Option<StageKind>) -> Result
     Ok(Exported { model, metadata, origin })
 }
 
+/// The resolved spec of a row's run.
+pub(super) fn spec_of(row: &RunRow) -> Result<RunSpec, RunError> {
+    let other = |e| RunError::Unexpected(format!("the row of run {} has a spec of another version: {e}", row.run_id));
+    serde_json::from_str(&row.config_json).map_err(other)
+}
+
+/// The encoder's part of a protocol's model, which has more; a pre-training's encoder as it is.
+pub(super) fn encoder_weights(tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+    let of_encoder = tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(ENCODER)?, tensor)));
+    let of_encoder: BTreeMap<String, _> = of_encoder.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+    if of_encoder.is_empty() { tensors } else { of_encoder }
+}
+
 fn of_stage(vit: &VitSpec, path: &std::path::Path) -> Result<EncoderModel, RunError> {
     let fail = |e: String| RunError::Weights(e);
     let tensors = weights::read(path).map_err(|e| fail(e.to_string()))?;
-    // A protocol's model has more than its encoder.
-    let of_encoder = tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(ENCODER)?, tensor)));
-    let of_encoder: BTreeMap<String, _> = of_encoder.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
-    let tensors = if of_encoder.is_empty() { tensors } else { of_encoder };
-    EncoderModel::with_weights(vit, &tensors, path, &Device::Cpu).map_err(|e| fail(e.to_string()))
+    EncoderModel::with_weights(vit, &encoder_weights(tensors), path, &Device::Cpu).map_err(|e| fail(e.to_string()))
 }
 
 /// What a user of the file must know: where it comes from, and what it expects.

@@ -327,10 +327,10 @@ impl Planner {
         remove(&mut evaluation, &["batch"]);
         evaluation["normalisation"] = to_json(&evaluation_normalisation(spec))?;
         evaluation["pooling"] = to_json(&pooling(&spec.protocol))?;
-        if let (ProtocolSpec::Supervised(SupervisedSpec { side: SideSpec::Cameras(_), .. }), TestData::Other(_)) =
-            (&spec.protocol, &spec.test_on)
-        {
-            evaluation["cameras"] = json!("unknown");
+        if let ProtocolSpec::Supervised(SupervisedSpec { side: SideSpec::Cameras(cameras), .. }) = &spec.protocol {
+            // Those of another set are all unknown, whatever their numbers.
+            let are_known = matches!(spec.test_on, TestData::Same);
+            evaluation["cameras"] = json!({ "known": are_known, "unknown": to_json(&cameras.unknown)? });
         }
         let draft = Draft {
             kind: StageKind::Evaluate,
@@ -463,6 +463,9 @@ fn protocol_science(spec: &RunSpec) -> Result<Option<(&TrainSpec, &'static str, 
             let mut science = to_json(supervised)?;
             remove(&mut science, &["evaluation"]);
             science["train"] = train_science(&supervised.train)?;
+            if let SideSpec::Cameras(_) = supervised.side {
+                remove(&mut science["side"]["cameras"], &["unknown"]);
+            }
             let science = json!({ "backbone": to_json(&spec.backbone)?, "supervised": science });
             Some((&supervised.train, "supervised", protocols::supervised::ALGORITHM_VERSION, science))
         }

@@ -2,8 +2,8 @@
 
 use reid_results::{RunRow, read};
 
-use super::TINY;
 use super::program::Lab;
+use super::{TINY, UNTRAINED};
 
 /// A second domain of the built-in pictures, as small as the first.
 const SECOND: &str = "{synthetic: {domain: second, size: [32, 16], train_identities: 6, validation_identities: 0, \
@@ -117,4 +117,36 @@ fn what_does_not_fit_in_an_adaptation_is_said_at_its_place() {
     check("protocol.uda.supervised.evaluation={flip_test: true}").assert_error(3, &["evaluated in two ways"]);
     check("protocol.uda.source={images: {root: .}}").assert_error(3, &["`images` has no names"]);
     check("test_on={other: {images: {root: .}}}").assert_error(3, &["`test_on`: `images` has nothing to test on"]);
+}
+
+/// Where hidden shares are known, mAP by them are means over their queries.
+#[test]
+fn queries_are_told_apart_by_how_much_is_hidden() {
+    let lab = Lab::with("tiny.yaml", UNTRAINED);
+    lab.done(&["tiny.yaml"]);
+    let row = lab.rows("runs").remove(0);
+    let queries = read(&lab.path("runs/results")).and_then(|frames| frames.queries()).expect("results");
+    let queries = queries.collect().expect("rows");
+    let column = |name: &str| queries.column(name).unwrap();
+    let (split, hidden, ap) =
+        (column("split").str().unwrap(), column("hidden").f64().unwrap(), column("ap").f64().unwrap());
+    let names = ["map_hidden_low", "map_hidden_mid", "map_hidden_high"];
+    let bounds = [1.0_f32 / 3.0, 0.5];
+    let mut kinds = [(0.0, 0); 3];
+    for at in (0..queries.height()).filter(|&at| split.get(at) == Some("occluded")) {
+        let (share, ap) = (hidden.get(at).expect("known") as f32, ap.get(at).expect("a score"));
+        if !ap.is_nan() {
+            let kind: &mut (f64, u32) = &mut kinds[bounds.iter().filter(|&&bound| share >= bound).count()];
+            *kind = (kind.0 + ap, kind.1 + 1);
+        }
+    }
+    assert!(kinds.iter().filter(|(_, count)| *count > 0).count() >= 2, "of more than one kind: {kinds:?}");
+    for (name, (sum, count)) in names.into_iter().zip(kinds) {
+        let found = row.metrics.get(&format!("occluded.{name}")).copied();
+        let expected = (count > 0).then(|| sum / f64::from(count));
+        assert!(
+            found.zip(expected).map_or(found == expected, |(a, b)| (a - b).abs() < 1e-12),
+            "{name}: {found:?} {expected:?}"
+        );
+    }
 }

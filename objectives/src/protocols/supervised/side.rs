@@ -45,9 +45,9 @@ impl CameraEmbedding {
         &self.cameras
     }
 
-    /// Takes every camera as unknown from now on.
+    /// Takes every camera as unknown from now on, which is no error then.
     pub fn forget(&mut self) {
-        self.cameras.clear();
+        (self.unknown, self.cameras) = (UnknownCamera::Zero, Vec::new());
     }
 
     /// What [`reid_backbones::Input::side`] takes, nothing where all cameras are unknown and that is no error.
