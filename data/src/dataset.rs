@@ -80,6 +80,8 @@ pub struct Dataset {
     pub sources: Arc<[Source]>,
     /// Records of every split, in path order, set after set.
     pub splits: BTreeMap<Split, Arc<Vec<Record>>>,
+    /// Training pictures of the set itself: those of sets that it has been joined with follow.
+    pub own_training: usize,
     /// BLAKE3 over the content of every file and its place, independent of the root; hexadecimal.
     pub fingerprint: String,
     /// Size of the first picture, for reports.

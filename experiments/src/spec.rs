@@ -121,7 +121,7 @@ impl RunSpec {
             ProtocolSpec::Uda(uda) if uda.supervised.evaluation == EvaluationSpec::default() => {
                 uda.supervised.evaluation = uda.usl.evaluation.clone();
             }
-            ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) | ProtocolSpec::Uda(_) => {}
+            ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) | ProtocolSpec::Uda(_) | ProtocolSpec::Spcl(_) => {}
         }
         self
     }

@@ -115,7 +115,16 @@ fn table() -> Shape {
 /// What a column can show: metrics by bare name, retrieval on other splits, and how good the clusters were that a
 /// training has begun and ended with.
 fn metrics() -> Vec<String> {
-    let retrieval = [MetricKey::Map, MetricKey::Rank1, MetricKey::Rank5, MetricKey::Rank10, MetricKey::Minp];
+    let retrieval = [
+        MetricKey::Map,
+        MetricKey::Rank1,
+        MetricKey::Rank5,
+        MetricKey::Rank10,
+        MetricKey::Minp,
+        MetricKey::MapHiddenLow,
+        MetricKey::MapHiddenMid,
+        MetricKey::MapHiddenHigh,
+    ];
     let of =
         |part: &str, keys: &[MetricKey]| keys.iter().map(|key| format!("{part}.{}", key.name())).collect::<Vec<_>>();
     let mut all: Vec<String> = MetricKey::ALL.iter().map(|key| key.name().to_owned()).collect();

@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 pub use crate::budget::BudgetSpec;
 pub use crate::cluster::jaccard::JaccardSpec;
 pub use crate::cluster::memory::{Follow, MemorySpec};
+pub use crate::cluster::reliable::ReliabilitySpec;
 pub use crate::mim_dino::spec::MimDinoSpec;
 pub use crate::person_mae::spec::PersonMaeSpec;
 pub use crate::protocols::evaluation::spec::{EvaluationFeature, EvaluationSpec};
 pub use crate::protocols::frozen::spec::{
     FrozenNormalisation, FrozenSpec, LinearProbeSpec, NoProbe, Pooling, ProbeSpec,
 };
+pub use crate::protocols::spcl::spec::SpclSpec;
 pub use crate::protocols::supervised::spec::{
     CamerasSpec, Hard, IdHead, JigsawSpec, LinearHead, LocalSpec, MarginHead, NeckBias, SideSpec, Smoothing, Soft,
     SupervisedSpec, TripletMargin, TripletMining, UnknownCamera,
@@ -93,6 +95,8 @@ pub enum ProtocolSpec {
     Usl(UslSpec),
     /// Trained with identity labels on another domain, then without them on its own, then evaluated.
     Uda(Box<UdaSpec>),
+    /// Trained on labelled sources and, by clustering, on its own data at once, then evaluated.
+    Spcl(SpclSpec),
 }
 
 /// Unsupervised domain adaptation in two stages, as TransReID-SSL does it: the supervised protocol on a labelled source,
@@ -120,6 +124,7 @@ impl ProtocolSpec {
             Self::Supervised(supervised) => &supervised.evaluation,
             Self::Usl(usl) => &usl.evaluation,
             Self::Uda(uda) => &uda.usl.evaluation,
+            Self::Spcl(spcl) => &spcl.evaluation,
         }
     }
 }

@@ -124,6 +124,7 @@ pub fn open(spec: &DataSpec, settings: &OpenSettings) -> Result<Dataset> {
     Ok(Dataset {
         name,
         root,
+        own_training: splits.get(&Split::Train).map_or(0, Vec::len),
         sources: Arc::new([source]),
         splits: splits.into_iter().map(|(split, records)| (split, Arc::new(records))).collect(),
         fingerprint: inspection.fingerprint,

@@ -46,7 +46,7 @@ fn uses(run: &RunSpec) -> Vec<Finding> {
     let key = run.data.key();
     let place = format!("data.{key}");
     let trains = match &run.protocol {
-        ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) | ProtocolSpec::Uda(_) => true,
+        ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) | ProtocolSpec::Uda(_) | ProtocolSpec::Spcl(_) => true,
         ProtocolSpec::Frozen(frozen) => frozen.linear_probe().is_some(),
     };
     let mut findings = Vec::new();

@@ -1,7 +1,7 @@
 //! Lengths that make no sense for any run, or cannot fit into theirs: warm-up, half-life.
 
 use reid_objectives::budget::Length;
-use reid_objectives::spec::{BudgetSpec, Duration, Momentum, ScheduleSpec, TrainSpec};
+use reid_objectives::spec::{BudgetSpec, Duration, Momentum, ProtocolSpec, ScheduleSpec, TrainSpec};
 
 use super::{
     FROZEN, Finding, PERSON_MAE, SUPERVISED, UP_REID, USL, linear_probe, person_mae, supervised, up_reid, usl, vit,
@@ -29,6 +29,9 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
     if let Some(spec) = usl(run) {
         let train = format!("{USL}.train");
         found.extend(warmup(&train, &spec.train, (&format!("{train}.epochs"), spec.train.epochs)));
+    }
+    if let ProtocolSpec::Spcl(spec) = &run.protocol {
+        found.extend(warmup("protocol.spcl.train", &spec.train, ("protocol.spcl.train.epochs", spec.train.epochs)));
     }
     if let Some(spec) = linear_probe(run) {
         let train = format!("{FROZEN}.probe.linear.train");

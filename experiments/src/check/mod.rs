@@ -14,6 +14,7 @@ mod mask;
 mod mim_dino;
 mod probe;
 mod region;
+mod spcl;
 mod supervised;
 mod take;
 mod teacher;
@@ -87,7 +88,7 @@ const UDA_SOURCE: [(&str, &str); 3] =
     [(SUPERVISED, "protocol.uda.supervised"), ("data", "protocol.uda.source"), ("test_on.other", "data")];
 
 fn of_part(run: &RunSpec) -> Vec<Finding> {
-    let rules: [fn(&RunSpec) -> Vec<Finding>; 18] = [
+    let rules: [fn(&RunSpec) -> Vec<Finding>; 19] = [
         geometry::check,
         variants::check,
         mask::check,
@@ -102,6 +103,7 @@ fn of_part(run: &RunSpec) -> Vec<Finding> {
         length::check,
         evaluation::check,
         probe::check,
+        spcl::check,
         supervised::check,
         usl::check,
         take::check,
@@ -163,21 +165,21 @@ fn up_reid(run: &RunSpec) -> Option<&UpReidSpec> {
 fn supervised(run: &RunSpec) -> Option<&SupervisedSpec> {
     match &run.protocol {
         ProtocolSpec::Supervised(spec) => Some(spec),
-        ProtocolSpec::Frozen(_) | ProtocolSpec::Usl(_) | ProtocolSpec::Uda(_) => None,
+        _ => None,
     }
 }
 
 fn usl(run: &RunSpec) -> Option<&UslSpec> {
     match &run.protocol {
         ProtocolSpec::Usl(spec) => Some(spec),
-        ProtocolSpec::Frozen(_) | ProtocolSpec::Supervised(_) | ProtocolSpec::Uda(_) => None,
+        _ => None,
     }
 }
 
 fn linear_probe(run: &RunSpec) -> Option<&LinearProbeSpec> {
     match &run.protocol {
         ProtocolSpec::Frozen(spec) => spec.linear_probe(),
-        ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) | ProtocolSpec::Uda(_) => None,
+        _ => None,
     }
 }
 

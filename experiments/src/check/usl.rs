@@ -23,16 +23,20 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
             .at(format!("{USL}.train.accumulate"), "would normalise over each part only");
         findings.push(finding.help("set `accumulate: 1`"));
     }
-    if let DataSpec::Synthetic(data) = &run.data {
-        // Reciprocal neighbours beyond a person's own pictures are other people.
-        let (k1, own) = (spec.jaccard.k1, data.images_per_identity);
-        if k1 > 2 * own {
-            let message = format!("{k1} neighbours are more than twice the {own} pictures that a person has");
-            let finding = Finding::warning("spec::wide-neighbourhood", message)
-                .at(format!("{USL}.jaccard.k1"), format!("{k1} neighbours"))
-                .at("data.synthetic.images_per_identity", format!("{own} pictures"));
-            findings.push(finding.help("clusters may mix people; lower `k1`"));
-        }
-    }
+    findings.extend(wide_neighbourhood(run, &format!("{USL}.jaccard.k1"), spec.jaccard.k1));
     findings
+}
+
+/// Reciprocal neighbours beyond a person's own pictures are other people.
+pub(super) fn wide_neighbourhood(run: &RunSpec, path: &str, k1: usize) -> Option<Finding> {
+    let DataSpec::Synthetic(data) = &run.data else { return None };
+    let own = data.images_per_identity;
+    if k1 <= 2 * own {
+        return None;
+    }
+    let message = format!("{k1} neighbours are more than twice the {own} pictures that a person has");
+    let finding = Finding::warning("spec::wide-neighbourhood", message)
+        .at(path, format!("{k1} neighbours"))
+        .at("data.synthetic.images_per_identity", format!("{own} pictures"));
+    Some(finding.help("clusters may mix people; lower `k1`"))
 }

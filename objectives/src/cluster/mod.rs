@@ -5,6 +5,8 @@
 //! between pictures that share no neighbour are known to be 1.
 
 pub mod dbscan;
+pub mod hybrid;
 pub mod jaccard;
 pub mod memory;
 pub mod quality;
+pub mod reliable;

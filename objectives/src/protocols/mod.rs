@@ -5,6 +5,7 @@ pub mod frozen;
 pub mod losses;
 pub mod model;
 pub mod neck;
+pub mod spcl;
 pub mod supervised;
 pub mod usl;
 

@@ -13,6 +13,7 @@ use reid_objectives::person_mae::PersonMae;
 use reid_objectives::protocols::evaluation;
 use reid_objectives::protocols::frozen::LinearProbe;
 use reid_objectives::protocols::model::EncoderModel;
+use reid_objectives::protocols::spcl::Spcl;
 use reid_objectives::protocols::supervised::{Seen, Supervised};
 use reid_objectives::protocols::usl::Usl;
 use reid_objectives::spec::{ObjectiveSpec, ProtocolSpec};
@@ -85,6 +86,11 @@ impl<'a> Build<'a> {
                 ProtocolSpec::Usl(protocol) => {
                     let encoder = self.encoder(input)?;
                     let task = Usl::build(protocol, &self.stage.vit, encoder, self.stage.seed, device)?;
+                    (Box::new(task), Split::Train)
+                }
+                ProtocolSpec::Spcl(protocol) => {
+                    let (encoder, target) = (self.encoder(input)?, self.stage.data.dataset.own_training);
+                    let task = Spcl::build(protocol, &self.stage.vit, encoder, target, self.stage.seed, device)?;
                     (Box::new(task), Split::Train)
                 }
                 ProtocolSpec::Uda(_) => {

@@ -39,8 +39,7 @@ pub fn exported(store: &Store, row: &RunRow, after: Option<StageKind>) -> Result
     let BackboneSpec::Vit(vit) = &spec.backbone;
     let wanted = |kind| after.is_none_or(|after| after == kind);
     // A probe's training leaves the encoder as it is.
-    let trains_encoder =
-        matches!(spec.protocol, ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) | ProtocolSpec::Uda(_));
+    let trains_encoder = !matches!(spec.protocol, ProtocolSpec::Frozen(_));
     let pretrained = snapshots::file_of(&spec.pretrain);
     let found = match (&row.stage_train, &row.stage_pretrain) {
         (Some(key), _) if wanted(StageKind::Train) && trains_encoder => {

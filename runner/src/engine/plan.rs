@@ -426,6 +426,7 @@ pub(super) fn evaluation_normalisation(spec: &RunSpec) -> Normalisation {
         ProtocolSpec::Supervised(supervised) => supervised.augment.normalisation,
         ProtocolSpec::Usl(usl) => usl.augment.normalisation,
         ProtocolSpec::Uda(uda) => uda.usl.augment.normalisation,
+        ProtocolSpec::Spcl(spcl) => spcl.augment.normalisation,
     }
 }
 
@@ -436,6 +437,7 @@ pub(super) fn pooling(protocol: &ProtocolSpec) -> Pooling {
         ProtocolSpec::Supervised(supervised) => supervised.pooling,
         ProtocolSpec::Usl(usl) => usl.pooling,
         ProtocolSpec::Uda(uda) => uda.usl.pooling,
+        ProtocolSpec::Spcl(spcl) => spcl.pooling,
     }
 }
 
@@ -444,7 +446,7 @@ pub(super) fn labels(protocol: &ProtocolSpec) -> Option<LabelsSpec> {
     match protocol {
         ProtocolSpec::Frozen(frozen) => frozen.linear_probe().map(|probe| probe.labels),
         ProtocolSpec::Supervised(supervised) => Some(supervised.labels),
-        ProtocolSpec::Usl(_) | ProtocolSpec::Uda(_) => None,
+        ProtocolSpec::Usl(_) | ProtocolSpec::Uda(_) | ProtocolSpec::Spcl(_) => None,
     }
 }
 
@@ -452,7 +454,7 @@ pub(super) fn labels(protocol: &ProtocolSpec) -> Option<LabelsSpec> {
 pub(super) fn trains(protocol: &ProtocolSpec) -> bool {
     match protocol {
         ProtocolSpec::Frozen(frozen) => frozen.linear_probe().is_some(),
-        ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) | ProtocolSpec::Uda(_) => true,
+        ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) | ProtocolSpec::Uda(_) | ProtocolSpec::Spcl(_) => true,
     }
 }
 
@@ -477,6 +479,14 @@ fn protocol_science(spec: &RunSpec) -> Result<Option<(&TrainSpec, &'static str, 
             science["train"] = train_science(&usl.train)?;
             let science = json!({ "backbone": to_json(&spec.backbone)?, "usl": science, "clustered": shown });
             Some((&usl.train, "usl", protocols::usl::ALGORITHM_VERSION, science))
+        }
+        ProtocolSpec::Spcl(spcl) => {
+            let mut science = to_json(spcl)?;
+            let shown = json!({ "filter": spcl.evaluation.filter });
+            remove(&mut science, &["evaluation"]);
+            science["train"] = train_science(&spcl.train)?;
+            let science = json!({ "backbone": to_json(&spec.backbone)?, "spcl": science, "clustered": shown });
+            Some((&spcl.train, "spcl", protocols::spcl::ALGORITHM_VERSION, science))
         }
         ProtocolSpec::Uda(_) => {
             return Err(RunError::Unexpected("an adaptation is planned in its two parts".to_owned()));

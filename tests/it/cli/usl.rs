@@ -62,3 +62,31 @@ fn settings_that_cannot_work_are_found_before() {
     let said = wide.done(&["check", "tiny.yaml"]);
     assert!(said.err.contains("9 neighbours are more than twice the 4 pictures"), "{}", said.err);
 }
+
+/// One memory of a labelled source and of the clusters of the run's own pictures.
+#[test]
+fn both_domains_are_learnt_from_at_once_and_a_kill_changes_nothing() {
+    let (head, _) = TINY.split_once("protocol:").expect("a protocol");
+    let source = "{synthetic: {domain: second, size: [32, 16], train_identities: 6, validation_identities: 0, \
+                  test_identities: 6, images_per_identity: 4, cameras: 2}}";
+    let spcl = "train: {epochs: 3, batch: 16, lr: 1.0e-4, schedule: {warmup_cosine: {}}, checkpoint_every: {steps: 3}}, \
+                steps_per_epoch: 30, identities_per_batch: 4, jaccard: {k1: 4, k2: 2}, \
+                dbscan: {eps: 0.7, min_samples: 2}, augment: {pad: 2}";
+    let spec = format!("{head}train_with: [{source}]\nprotocol: {{spcl: {{{spcl}}}}}\n");
+    let args = ["tiny.yaml", "pretrain.objective=none", "table.metrics=[map, start.clusters, end.cluster_nmi]"];
+    let unbroken = Lab::with("tiny.yaml", &spec);
+    let said = unbroken.done(&args);
+    assert!(said.err.contains("train none s0: 90 steps"), "{}", said.err);
+    let row = unbroken.rows("runs").remove(0);
+    assert!(row.metrics["start.clusters"] >= 2.0, "{:?}", row.metrics);
+    assert!(row.metrics["test.map"] > 0.0);
+
+    let broken = Lab::with("tiny.yaml", &spec);
+    let mut running = broken.start(&args);
+    running.wait_until(|| !super::program::checkpoints(&broken.path("runs")).is_empty());
+    running.kill();
+    broken.done(&args);
+    assert_eq!(unbroken.artefacts("runs"), broken.artefacts("runs"));
+
+    unbroken.run(&["check", "tiny.yaml", "train_with=[]"]).assert_error(3, &["needs", "train_with"]);
+}

@@ -75,6 +75,7 @@ pub fn description(protocol: &ProtocolSpec) -> String {
         }
         ProtocolSpec::Usl(usl) => format!("{} {}", usl.pooling.describe(), neck(spec)),
         ProtocolSpec::Uda(uda) => format!("{} {}", uda.usl.pooling.describe(), neck(spec)),
+        ProtocolSpec::Spcl(spcl) => format!("{} {}", spcl.pooling.describe(), neck(spec)),
         ProtocolSpec::Frozen(frozen) => match (frozen.linear_probe(), frozen.pooling) {
             (Some(_), pooling) => format!("linear probe of the {} {}", pooling.describe(), neck(spec)),
             // The supervised protocol's feature, and compared with it.
