@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::mem::discriminant;
 use std::path::Path as FilePath;
+use std::sync::Arc;
 
 use reid_objectives::metric::MetricKey;
+use reid_objectives::spec::ProtocolSpec;
 use serde_json::Value as Json;
 
 use crate::diagnostic::{Issue, Issues};
@@ -13,7 +15,7 @@ use crate::node::{Kind, Node, shorten};
 use crate::overrides::{self, Override};
 use crate::resolve;
 use crate::source::Place;
-use crate::spec::{RunSpec, Seeds};
+use crate::spec::{RunSpec, Seeds, TestData};
 use crate::sweep::points::{self, Point};
 use crate::sweep::{self, Setting, Sweep};
 use crate::tune::{self, Candidate, TunedPoint, Tuning};
@@ -84,6 +86,8 @@ impl Loader<'_> {
         }
         let swept: Vec<String> = sweep.paths().iter().map(|path| path.dotted()).collect();
         let resolved = self.points(&base, &sweep, seeds.len())?;
+        self.lost_overrides(&base, &resolved, &overrides);
+        self.yardsticks(&resolved);
         let table = self.table(&base, &resolved);
         let tuning = tune.map(|tune| self.tuning(&base, &tune, &resolved, seeds.len()));
         if self.issues.has_errors() {
@@ -105,6 +109,66 @@ impl Loader<'_> {
             warnings: Vec::new(),
             trees: resolved.into_iter().map(|point| point.expanded).collect(),
         })
+    }
+
+    /// Overrides of the base that no point of the sweep keeps: a choice in a sweep is made anew, with all of its fields.
+    fn lost_overrides(&mut self, base: &Node, points: &[Resolved], overrides: &[Override]) {
+        for change in overrides.iter().filter(|change| !change.is_deletion) {
+            let place = &change.path.places[0];
+            let is_of_it = |node: &Node| Arc::ptr_eq(&node.place.source, &place.source) && !node.has_fields();
+            let is_in = |tree: &Node| tree.any(&mut |node| is_of_it(node));
+            if !is_in(base) || points.iter().any(|point| is_in(&point.written)) {
+                continue;
+            }
+            let dotted = change.path.dotted();
+            let set = |point: &Resolved| {
+                let related = |setting: &Setting| {
+                    change.path.keys.starts_with(&setting.path.keys) || setting.path.keys.starts_with(&change.path.keys)
+                };
+                point.settings.iter().find(|setting| related(setting)).map(|setting| setting.path.places[0].clone())
+            };
+            let message =
+                format!("`{dotted}` is overridden, but every point of the sweep sets anew what it is part of");
+            let mut issue = Issue::error("spec::hidden-override", message).at(place.clone(), "has no effect");
+            if let Some(swept) = points.iter().find_map(set) {
+                issue = issue.at(swept, "swept here");
+            }
+            self.issues
+                .push(issue.help("change it in the spec, or take the sweep away with `~sweep` on the command line"));
+        }
+    }
+
+    /// An adaptation says little without what its sources give alone, and what the target's labels would.
+    fn yardsticks(&mut self, points: &[Resolved]) {
+        let adapts = |point: &&Resolved| matches!(point.spec.protocol, ProtocolSpec::Uda(_) | ProtocolSpec::Spcl(_));
+        let Some(adapted) = points.iter().find(adapts) else { return };
+        let is_supervised = |point: &Resolved| matches!(point.spec.protocol, ProtocolSpec::Supervised(_));
+        let with_labels = |point: &Resolved| {
+            is_supervised(point) && point.spec.data == adapted.spec.data && point.spec.test_on == TestData::Same
+        };
+        let target = TestData::Other(adapted.spec.data.clone());
+        // `uda` evaluates the source's model by itself.
+        let direct = |point: &Resolved| {
+            matches!(adapted.spec.protocol, ProtocolSpec::Uda(_))
+                || is_supervised(point) && point.spec.test_on == target
+        };
+        let lacking = [
+            (
+                points.iter().any(with_labels),
+                "what the target's labels would give",
+                "`protocol: supervised` on the same `data`",
+            ),
+            (
+                points.iter().any(direct),
+                "what the sources' model gives without adaptation",
+                "`protocol: supervised` on the sources, with `test_on: {other: ..}` of the target",
+            ),
+        ];
+        for (_, what, remedy) in lacking.into_iter().filter(|(is_there, ..)| !is_there) {
+            let issue = Issue::warning("spec::no-yardstick", format!("the table will not say {what}"));
+            let issue = issue.at(adapted.place.clone(), "adapts");
+            self.issues.push(issue.help(format!("sweep over {remedy} too, evaluated in the same way")));
+        }
     }
 
     /// All layers but the sweep's as one tree.

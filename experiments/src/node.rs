@@ -103,6 +103,21 @@ impl Node {
         }
     }
 
+    /// Whether it is a map with fields, which says nothing by itself.
+    pub(crate) fn has_fields(&self) -> bool {
+        matches!(&self.kind, Kind::Map(fields) if !fields.is_empty())
+    }
+
+    /// Whether something holds of the value, or of one below it.
+    pub(crate) fn any(&self, holds: &mut impl FnMut(&Self) -> bool) -> bool {
+        holds(self)
+            || match &self.kind {
+                Kind::List(items) => items.iter().any(|item| item.any(holds)),
+                Kind::Map(fields) => fields.iter().any(|(_, node)| node.any(holds)),
+                _ => false,
+            }
+    }
+
     /// The same with a key at `place`.
     pub(crate) fn keyed(mut self, place: Place) -> Self {
         self.key = Some(place);

@@ -220,19 +220,17 @@ pub(crate) fn chosen(choice: &ChoiceShape, written: Option<&Node>, value: &Json)
 }
 
 impl Found<'_> {
-    /// For choices, the name with everything written under it, but for `apart`: fields that are swept
-    /// themselves.
-    fn full_name(&self, apart: &[&[String]]) -> Option<String> {
-        let name = self.name.clone()?;
-        let Some(mut payload) = self.written.cloned() else { return Some(name) };
-        for path in apart.iter().filter(|path| path.len() > 1 && path[0] == name) {
+    /// For choices, what is written under the name, but for `apart`: fields that are swept themselves.
+    fn payload(&self, apart: &[&[String]]) -> Option<Json> {
+        let name = self.name.as_ref()?;
+        let mut payload = self.written.cloned()?;
+        for path in apart.iter().filter(|path| path.len() > 1 && path[0] == *name) {
             if let Some(parent) = find_mut(&mut payload, &path[1..path.len() - 1]) {
                 parent.remove(&path[path.len() - 1]);
             }
         }
         let is_empty = matches!(&payload.kind, Kind::Map(fields) if fields.is_empty());
-        let fields = || shorten(&crate::canonical(&payload.to_json()).replace('"', ""));
-        Some(if is_empty { name } else { format!("{name} {}", fields()) })
+        (!is_empty).then(|| payload.to_json())
     }
 
     /// Whether the choice is between values, such as lengths: then the value is part of its name.
@@ -268,31 +266,75 @@ fn holds(pattern: &Json, value: &Json) -> bool {
     }
 }
 
-/// Names and values of swept fields at all points. A choice is named by its name alone, unless points
-/// then look the same.
+/// Names and values of swept fields at all points. A choice is named by its name alone, unless points then look the
+/// same: then by what is written under it, or, where that is too long to tell them apart, by the fields in which they
+/// differ.
 pub(crate) fn varied(points: &[(&Json, &Node)], paths: &[Path]) -> Vec<BTreeMap<String, Json>> {
     let mut all = vec![BTreeMap::new(); points.len()];
     for path in paths {
         let below = paths.iter().filter_map(|other| other.strip_prefix(path.as_slice()));
         let apart: Vec<&[String]> = below.filter(|rest| !rest.is_empty()).collect();
         let found: Vec<_> = points.iter().map(|(resolved, written)| look_up(resolved, written, path)).collect();
-        let mut names: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        let mut payloads: BTreeMap<&str, BTreeMap<String, Option<Json>>> = BTreeMap::new();
         for found in found.iter().flatten() {
-            if let (Some(name), Some(full)) = (&found.name, found.full_name(&apart)) {
-                names.entry(name).or_default().insert(full);
+            if let Some(name) = &found.name {
+                let payload = found.payload(&apart);
+                payloads.entry(name).or_default().insert(written(payload.as_ref()), payload);
             }
         }
         for (varied, found) in all.iter_mut().zip(&found) {
             let Some(found) = found else { continue };
-            let value = match (&found.name, found.full_name(&apart)) {
-                (Some(name), Some(full)) => {
-                    let is_ambiguous = names.get(name.as_str()).is_some_and(|full| full.len() > 1);
-                    Json::from(if is_ambiguous || found.is_of_values() { full } else { name.clone() })
+            let value = match &found.name {
+                None => found.value.clone(),
+                Some(name) => {
+                    let (payload, others) = (found.payload(&apart), &payloads[name.as_str()]);
+                    let is_told = others.len() == 1 && !found.is_of_values();
+                    Json::from(if is_told { name.clone() } else { full_name(name, payload.as_ref(), others) })
                 }
-                _ => found.value.clone(),
             };
             varied.insert(path.join("."), value);
         }
     }
     all
+}
+
+/// What is written under a choice's name, in one line.
+fn written(payload: Option<&Json>) -> String {
+    payload.map(|payload| crate::canonical(payload).replace('"', "")).unwrap_or_default()
+}
+
+/// The name of a choice with what is written under it; `others` is what is written under it anywhere.
+fn full_name(name: &str, payload: Option<&Json>, others: &BTreeMap<String, Option<Json>>) -> String {
+    let Some(payload) = payload else { return name.to_owned() };
+    let short: BTreeSet<String> = others.keys().map(|text| shorten(text)).collect();
+    if short.len() == others.len() {
+        return format!("{name} {}", shorten(&written(Some(payload))));
+    }
+    let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (path, value) in others.values().flatten().flat_map(|other| leaves_of(other)) {
+        values.entry(path).or_default().insert(value);
+    }
+    let own: BTreeMap<String, String> = leaves_of(payload).into_iter().collect();
+    // A field that is not everywhere has its default elsewhere, which is another value.
+    let differs = |path: &str| {
+        values[path].len() > 1
+            || others.values().flatten().any(|other| !leaves_of(other).iter().any(|(at, _)| at == path))
+    };
+    let own = own.iter().filter(|(path, _)| differs(path)).map(|(path, value)| format!("{path} {value}"));
+    format!("{name} {}", own.collect::<Vec<_>>().join(", ")).trim_end().to_owned()
+}
+
+/// Dotted paths of all values that are no maps, and the values.
+fn leaves_of(value: &Json) -> Vec<(String, String)> {
+    match value {
+        Json::Object(fields) if !fields.is_empty() => fields
+            .iter()
+            .flat_map(|(key, value)| {
+                leaves_of(value).into_iter().map(move |(path, value)| {
+                    (if path.is_empty() { key.clone() } else { format!("{key}.{path}") }, value)
+                })
+            })
+            .collect(),
+        other => vec![(String::new(), written(Some(other)))],
+    }
 }

@@ -142,7 +142,9 @@ pub fn tabulate(frames: &Frames, options: &TableOptions) -> Result<Table> {
     for (at, column) in columns.iter_mut().enumerate() {
         let samples: Vec<&BTreeMap<i64, f64>> = rows.iter().map(|row| &row.cells[at].seeds).collect();
         // Different protocols are not comparable, even where the user lays them side by side.
-        column.verdict = if protocols > 1 { None } else { significance::rank(&samples, column.direction) };
+        let verdict = if protocols > 1 { None } else { significance::rank(&samples, column.direction) };
+        // A mean over the seeds that did not fail is too good to win by.
+        column.verdict = verdict.filter(|verdict| rows[verdict.best].failed == 0);
     }
     if let Some(baseline) = &options.against {
         difference::add(&mut columns, &mut rows, &fields, baseline)?;

@@ -77,7 +77,10 @@ impl<'a> Notes<'a> {
         if failed == 0 {
             return Vec::new();
         }
-        let mut notes = vec![format!("{failed} of {} runs failed and enter no mean", self.runs.height())];
+        let mut notes = vec![format!(
+            "{failed} of {} runs failed and enter no mean; a row of them is never called the best",
+            self.runs.height()
+        )];
         let with_failures: Vec<_> = self.cells().filter(|(_, _, group)| group.failed > 0).collect();
         for (row, _, group) in with_failures.iter().take(NAMED_FAILURES) {
             let first = group.rows.iter().find(|&&run| text_at(self.runs, "status", run).as_deref() != Some("ok"));

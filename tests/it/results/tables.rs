@@ -183,7 +183,7 @@ fn synthetic_data_and_failures_are_said() {
     runs[4].metrics.clear();
     let table = table(&runs, &TableOptions::default());
     assert_eq!(table.notes[0], "built-in synthetic data; does not rank methods on real images");
-    assert_eq!(table.notes[1], "1 of 9 runs failed and enter no mean");
+    assert_eq!(table.notes[1], "1 of 9 runs failed and enter no mean; a row of them is never called the best");
     assert!(has_note(&table, "failed: 1 of 3 runs of person_mae, mask_ratio=0.5 (pretrain: loss is NaN"));
     assert_eq!((table.rows[1].failed, table.rows[1].cells[0].n), (1, 2));
     let text = text(&runs, &TableOptions::default());
@@ -504,4 +504,17 @@ fn trials_have_a_table_of_their_own() {
     assert!(main.rows.iter().all(|row| row.runs == 3));
     assert!(has_note(&main, "tuned on validation: none: train.lr=0.03"));
     assert!(matches!(refusal(&sweep(), &options), ResultsError::NoRuns { .. }));
+}
+
+/// A mean over the seeds that did not fail is no win.
+#[test]
+fn rows_with_failures_are_never_the_best() {
+    let mut runs = sweep();
+    let best =
+        |runs: &[RunRow]| table(runs, &TableOptions::default()).columns[0].verdict.as_ref().map(|verdict| verdict.best);
+    let winner = best(&runs).expect("a winner");
+    let first = runs.iter_mut().find(|run| run.point == winner as i64).expect("a run of it");
+    first.status = Status::Failed;
+    first.metrics.clear();
+    assert_eq!(best(&runs), None);
 }

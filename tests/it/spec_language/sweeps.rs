@@ -173,3 +173,23 @@ fn a_frozen_encoder_is_shown_pictures_as_in_its_pretraining() {
     let names: Vec<_> = experiment.runs.iter().map(|run| run.varied["protocol.frozen.normalisation"].clone()).collect();
     assert_eq!(names, ["imagenet", "half"]);
 }
+
+/// Points that differ deep in a long choice are two settings, named by what differs.
+#[test]
+fn long_choices_are_told_apart_by_the_fields_that_differ() {
+    let usl = |temperature: f64, rest: &str| {
+        format!(
+            "{{usl: {{train: {{epochs: 3, batch: 64, lr: 1.0e-3, schedule: {{steps: {{every: {{epochs: 2}}}}}}}}, \
+             steps_per_epoch: 20, clusters_per_batch: 16, jaccard: {{k1: 8, k2: 3}}, \
+             memory: {{temperature: {temperature}}}{rest}}}}}"
+        )
+    };
+    let spec = format!(
+        "{BASE}sweep: {{grid: {{protocol: [{}, {}, frozen]}}}}\n",
+        usl(0.05, ""),
+        usl(0.3, ", singleton: repeated")
+    );
+    let experiment = load_text(&spec, &[]).expect("a spec");
+    let names: Vec<_> = experiment.runs.iter().map(|run| run.varied["protocol"].clone()).collect();
+    assert_eq!(names, ["usl memory.temperature 0.05", "usl memory.temperature 0.3, singleton repeated", "frozen"]);
+}
