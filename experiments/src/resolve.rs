@@ -311,7 +311,7 @@ fn full_name(name: &str, payload: Option<&Json>, others: &BTreeMap<String, Optio
         return format!("{name} {}", shorten(&written(Some(payload))));
     }
     let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (path, value) in others.values().flatten().flat_map(|other| leaves_of(other)) {
+    for (path, value) in others.values().flatten().flat_map(leaves_of) {
         values.entry(path).or_default().insert(value);
     }
     let own: BTreeMap<String, String> = leaves_of(payload).into_iter().collect();
