@@ -6,7 +6,7 @@ use crate::draws::Draws;
 use crate::image::Image;
 use crate::rng::{Key, Rng, Stream};
 use crate::spec::Size;
-use crate::transform::{self, ErasingLaw, Region, Resizer};
+use crate::transform::{self, Region, Resizer};
 use crate::views::{Crop, ViewPlan, ViewSpec, Window};
 
 /// View number in the key of the choices that all views of a draw share.
@@ -151,7 +151,7 @@ impl Choice {
         transform::photometric(&mut pixels, &spec.photometric, &mut self.rng);
         transform::normalise(&pixels, spec.normalisation, out);
         if let Some(erasing) = spec.erasing {
-            ErasingLaw::from(erasing).erase(out, spec.size.0, spec.size.1, &mut self.rng);
+            erasing.erase(out, spec.size.0, spec.size.1, &mut self.rng);
         }
     }
 }

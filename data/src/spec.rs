@@ -455,8 +455,7 @@ impl Normalisation {
     }
 }
 
-/// Random erasing (Zhong et al., arXiv 1708.04896) as timm does it: after normalisation, one box,
-/// log-uniform aspect in 0.3..1/0.3, up to ten tries.
+/// Random erasing (Zhong et al., arXiv 1708.04896): one box, after normalisation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ErasingSpec {
@@ -465,8 +464,21 @@ pub struct ErasingSpec {
     pub probability: f64,
     /// Smallest and largest erased share of the area.
     pub area: [f64; 2],
+    /// How the box's shape is drawn.
+    pub law: ErasingLaw,
     /// What fills the box.
     pub fill: ErasingFill,
+}
+
+/// How an erased box's shape is drawn: its height / width lies in 0.3..1/0.3.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ErasingLaw {
+    /// Uniform in its logarithm, up to ten tries to fit into the picture (timm, the TransReID family).
+    #[default]
+    Timm,
+    /// Uniform, up to a hundred tries (the paper's code, cluster contrast).
+    Zhong,
 }
 
 /// What fills an erased box.
@@ -478,11 +490,14 @@ pub enum ErasingFill {
     Noise,
     /// The data's mean, which is 0 after normalisation (LUPerson's MoCo v2).
     Zero,
+    /// `ImageNet`'s mean, 0.485, 0.456 and 0.406, though pictures are normalised already (the paper's code, cluster
+    /// contrast).
+    RawMean,
 }
 
 impl Default for ErasingSpec {
     fn default() -> Self {
-        Self { probability: 0.5, area: [0.02, 1.0 / 3.0], fill: ErasingFill::Noise }
+        Self { probability: 0.5, area: [0.02, 1.0 / 3.0], law: ErasingLaw::default(), fill: ErasingFill::Noise }
     }
 }
 

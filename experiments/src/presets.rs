@@ -167,7 +167,12 @@ fn bot() -> SupervisedSpec {
         augment: SupervisedAugment {
             normalisation: Normalisation::Imagenet,
             filter: Filter::Bilinear,
-            erasing: ErasingSpec { probability: 0.5, area: [0.02, 0.4], fill: ErasingFill::Zero },
+            erasing: ErasingSpec {
+                probability: 0.5,
+                area: [0.02, 0.4],
+                fill: ErasingFill::Zero,
+                ..ErasingSpec::default()
+            },
             ..default.augment
         },
         evaluation: EvaluationSpec { feature: EvaluationFeature::AfterNeck, ..default.evaluation },

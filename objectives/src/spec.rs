@@ -21,7 +21,7 @@ pub use crate::protocols::supervised::spec::{
     CamerasSpec, Hard, IdHead, JigsawSpec, LinearHead, LocalSpec, MarginHead, NeckBias, SideSpec, Smoothing, Soft,
     SupervisedSpec, TripletMargin, TripletMining, UnknownCamera,
 };
-pub use crate::protocols::usl::{DbscanSpec, UslSpec};
+pub use crate::protocols::usl::{DbscanSpec, DropPathSpec, NeckBatch, UslSpec};
 pub use crate::up_reid::spec::UpReidSpec;
 pub use reid_backbones::weights::spec::{ImportedNormalisation, ImportedSpec};
 
@@ -130,9 +130,9 @@ impl ProtocolSpec {
 }
 
 impl Default for UslSpec {
-    /// TransReID-SSL's script for a ViT-S on Market-1501. Ours are the erasing, which fills with the mean (theirs draws
-    /// the aspect uniformly and fills with 0.485, 0.456 and 0.406 after normalisation), and one pass of the neck over a
-    /// whole batch (theirs: over the 64 pictures of each of four GPUs).
+    /// TransReID-SSL's script for a ViT-S on Market-1501. Ours are the erasing, which fills with the mean (theirs: `law:
+    /// zhong, fill: raw_mean`), one pass of the neck over a whole batch (theirs: `neck_batch: {pictures: 64}`, of four
+    /// GPUs), and the backbone's stochastic depth (theirs: `drop_path: {rate: 0.3}`).
     fn default() -> Self {
         Self {
             train: TrainSpec {
@@ -152,12 +152,19 @@ impl Default for UslSpec {
             steps_per_epoch: 200,
             clusters_per_batch: 32,
             pooling: Pooling::default(),
+            drop_path: DropPathSpec::default(),
+            neck_batch: NeckBatch::default(),
             singleton: Singleton::default(),
             jaccard: JaccardSpec::default(),
             dbscan: DbscanSpec::default(),
             memory: MemorySpec::default(),
             augment: SupervisedAugment {
-                erasing: ErasingSpec { probability: 0.5, area: [0.02, 0.4], fill: ErasingFill::Zero },
+                erasing: ErasingSpec {
+                    probability: 0.5,
+                    area: [0.02, 0.4],
+                    fill: ErasingFill::Zero,
+                    ..ErasingSpec::default()
+                },
                 ..SupervisedAugment::default()
             },
             evaluation: EvaluationSpec {

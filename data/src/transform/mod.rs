@@ -17,7 +17,7 @@ mod solarise;
 
 pub use blend::{adjust_brightness, adjust_contrast, adjust_saturation};
 pub use blur::gaussian_blur;
-pub use erasing::{Aspect, ErasingLaw};
+
 pub use flip::flip;
 pub use grayscale::grayscale;
 pub use hue::adjust_hue;

@@ -1,6 +1,7 @@
 //! Clusters that a batch and the data can give.
 
 use reid_data::spec::DataSpec;
+use reid_objectives::spec::NeckBatch;
 
 use super::{Finding, USL, usl};
 use crate::spec::RunSpec;
@@ -15,6 +16,15 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
         let finding = Finding::error("spec::uneven-batch", message)
             .at(format!("{USL}.train.batch"), format!("{batch} pictures"))
             .at(format!("{USL}.clusters_per_batch"), format!("{clusters} clusters"));
+        findings.push(finding.help("let one be a multiple of the other"));
+    }
+    if let NeckBatch::Pictures(group) = spec.neck_batch
+        && !batch.is_multiple_of(group)
+    {
+        let message = format!("a batch of {batch} does not divide into groups of {group}");
+        let finding = Finding::error("spec::uneven-batch", message)
+            .at(format!("{USL}.train.batch"), format!("{batch} pictures"))
+            .at(format!("{USL}.neck_batch"), format!("groups of {group}"));
         findings.push(finding.help("let one be a multiple of the other"));
     }
     if spec.train.accumulate > 1 {

@@ -61,6 +61,10 @@ pub struct UslSpec {
     pub clusters_per_batch: usize,
     /// What of the final tokens is the feature.
     pub pooling: Pooling,
+    /// Stochastic depth of this training.
+    pub drop_path: DropPathSpec,
+    /// Pictures that the neck normalises over in training.
+    pub neck_batch: NeckBatch,
     /// What becomes of a cluster of one picture.
     pub singleton: reid_data::spec::Singleton,
     /// Neighbourhoods of the distance that is clustered by.
@@ -73,6 +77,29 @@ pub struct UslSpec {
     pub augment: SupervisedAugment,
     /// How features are ranked; the same pictures and features are clustered.
     pub evaluation: EvaluationSpec,
+}
+
+/// Stochastic depth of a training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DropPathSpec {
+    /// The backbone's.
+    #[default]
+    Backbone,
+    /// Its own: the largest share of dropped branches, at the last block.
+    Rate(#[schemars(range(min = 0.0, max = 0.9))] f64),
+}
+
+/// Pictures that a neck normalises over in training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NeckBatch {
+    /// All of a batch.
+    #[default]
+    Whole,
+    /// So many, one group after the other, as where a batch is spread over several GPUs; running statistics are those of
+    /// the first group, as PyTorch's `DataParallel` keeps them.
+    Pictures(#[schemars(range(min = 2, max = 65_536))] usize),
 }
 
 /// DBSCAN on Jaccard distances.
@@ -126,12 +153,32 @@ impl Usl {
         let weight = ParamDef { name: "weight", shape: vec![width], role: Role::Scale, init: Init::Constant(1.0) };
         let neck = store.add(NECK.trim_end_matches('.'), layer, &[weight], &init_source(seed))?;
         let stats = RunningStats::new(width, device)?;
-        let (spec, backbone, device) = (spec.clone(), backbone.clone(), device.clone());
+        let (spec, mut backbone, device) = (spec.clone(), backbone.clone(), device.clone());
+        if let DropPathSpec::Rate(rate) = spec.drop_path {
+            backbone.drop_path = rate;
+        }
         Ok(Self { spec, backbone, vit, store, neck, stats, memory: None, reported: [0.0; 4], device })
     }
 
     fn memory(&self) -> Result<&ClusterMemory> {
         self.memory.as_ref().ok_or_else(|| TaskError::MissingState { name: MEMORY.to_owned() })
+    }
+
+    /// The neck in training, over groups of a batch.
+    ///
+    /// # Shapes
+    /// - `features`: `[b, d]`, `weight`: `[d]`; output: `[b, d]` and statistics of the first group
+    fn normalize(&self, features: &Tensor, weight: &Tensor) -> Result<(Tensor, BatchStats)> {
+        let group = match self.spec.neck_batch {
+            NeckBatch::Pictures(group) if group < features.dim(0)? => group,
+            _ => return Ok(normalize_batch(features, weight)?),
+        };
+        let (first, stats) = normalize_batch(&features.narrow(0, 0, group)?.contiguous()?, weight)?;
+        let mut normed = vec![first];
+        for at in (group..features.dim(0)?).step_by(group) {
+            normed.push(normalize_batch(&features.narrow(0, at, group)?.contiguous()?, weight)?.0);
+        }
+        Ok((Tensor::cat(&normed, 0)?, stats))
     }
 
     /// The feature that is clustered, as the model stands.
@@ -207,7 +254,8 @@ impl Task for Usl {
         let drops = drop_paths(self.backbone.drop_path, depth, clock.seed, clock.epoch, &batch.draws, 0..1);
         let input = Input { drop_path: drops.as_deref(), batch_statistics: true, ..Input::default() };
         let tokens = self.vit.forward(&params, &images, &input)?;
-        let (normed, batch_stats) = normalize_batch(&pool(&tokens, self.spec.pooling)?, &params.tensor(self.neck)?)?; // [b, d]
+        let pooled = pool(&tokens, self.spec.pooling)?; // [b, d]
+        let (normed, batch_stats) = self.normalize(&pooled, &params.tensor(self.neck)?)?; // [b, d]
         let feature = ops::l2_normalize(&normed, NORM_EPS)?; // [b, d]
         let logits = self.memory()?.logits(&feature, self.spec.memory.temperature)?; // [b, c]
         let loss = id_loss(&logits, &labels, 0.0)?;

@@ -241,7 +241,12 @@ impl Default for ContrastAugment {
             ratio: [3.0 / 4.0, 4.0 / 3.0],
             flip: 0.5,
             photometric: PhotometricSpec { grayscale: 0.2, blur, ..PhotometricSpec::default() },
-            erasing: ErasingSpec { probability: 0.5, area: [0.02, 0.6], fill: ErasingFill::Zero },
+            erasing: ErasingSpec {
+                probability: 0.5,
+                area: [0.02, 0.6],
+                fill: ErasingFill::Zero,
+                ..ErasingSpec::default()
+            },
         }
     }
 }

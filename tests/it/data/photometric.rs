@@ -5,7 +5,9 @@ use reid_data::augment::{DrawKey, load_views};
 use reid_data::draws::Draws;
 use reid_data::image::Image;
 use reid_data::rng::{Key, Rng, Stream};
-use reid_data::spec::{BlurSpec, ErasingFill, ErasingSpec, JitterSpec, Normalisation, PhotometricSpec, Size};
+use reid_data::spec::{
+    BlurSpec, ErasingFill, ErasingLaw, ErasingSpec, JitterSpec, Normalisation, PhotometricSpec, Size,
+};
 use reid_data::transform::{
     adjust_brightness, adjust_hue, adjust_saturation, color_jitter, gaussian_blur, grayscale, photometric, solarise,
 };
@@ -138,7 +140,7 @@ fn a_view_s_geometry_does_not_depend_on_its_colors() {
 #[test]
 fn erasing_with_zeros_leaves_the_mean() {
     let image = Image::black(32, 16);
-    let erasing = ErasingSpec { probability: 1.0, area: [0.1, 0.2], fill: ErasingFill::Zero };
+    let erasing = ErasingSpec { probability: 1.0, area: [0.1, 0.2], fill: ErasingFill::Zero, ..ErasingSpec::default() };
     let spec = ViewSpec { erasing: Some(erasing), ..ViewSpec::whole(Size(32, 16), Normalisation::Half) };
     let key = DrawKey { seed: 1, epoch: 0, draw: 0 };
     let view = &load_views(&image, &ViewPlan { views: vec![spec], shared_flip: 0.0 }, key)[0];
@@ -146,6 +148,22 @@ fn erasing_with_zeros_leaves_the_mean() {
     assert!(
         zeros > 0 && view.pixels.iter().all(|value| value.to_bits() == 0 || value.to_bits() == (-1.0_f32).to_bits())
     );
+}
+
+/// The paper's code fills with the raw means of the channels, though the picture is normalised already.
+#[test]
+fn erasing_with_raw_means_fills_each_channel_with_its_own() {
+    let image = Image::black(32, 16);
+    let (law, fill) = (ErasingLaw::Zhong, ErasingFill::RawMean);
+    let erasing = ErasingSpec { probability: 1.0, area: [0.1, 0.2], law, fill };
+    let spec = ViewSpec { erasing: Some(erasing), ..ViewSpec::whole(Size(32, 16), Normalisation::Half) };
+    let key = DrawKey { seed: 1, epoch: 0, draw: 0 };
+    let view = &load_views(&image, &ViewPlan { views: vec![spec], shared_flip: 0.0 }, key)[0];
+    for (plane, mean) in view.pixels.chunks_exact(32 * 16).zip([0.485_f32, 0.456, 0.406]) {
+        let erased = plane.iter().filter(|value| value.to_bits() == mean.to_bits()).count();
+        let untouched = plane.iter().filter(|value| value.to_bits() == (-1.0_f32).to_bits()).count();
+        assert!(erased > 0 && erased + untouched == 32 * 16, "{erased} of {mean}");
+    }
 }
 
 proptest! {

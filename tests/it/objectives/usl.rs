@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use candle_core::Device;
 use proptest::prelude::*;
 use reid_data::dataset::{Record, Split};
+use reid_data::views::ViewBatch;
 use reid_objectives::cluster::dbscan::dbscan;
 use reid_objectives::cluster::jaccard::{JaccardSpec, jaccard};
 use reid_objectives::cluster::memory::ClusterMemory;
@@ -14,10 +15,12 @@ use reid_objectives::math::neighbours::Neighbours;
 use reid_objectives::math::reciprocal::Scratch;
 use reid_objectives::protocols::model::EncoderModel;
 use reid_objectives::protocols::usl::Usl;
-use reid_objectives::spec::{DbscanSpec, UslSpec};
+use reid_objectives::spec::{DbscanSpec, NeckBatch, UslSpec};
 use reid_objectives::task::{Features, Task};
+use reid_tests::golden::max_abs;
+use reid_tests::tensors::values;
 
-use super::fixture::{Archive, backbone};
+use super::fixture::{Archive, backbone, batch, clock, reordered};
 
 /// Features of length 1 around centres of their own; another spread mixes them.
 fn features(people: usize, each: usize, width: usize, spread: f32, seed: u32) -> Vec<f32> {
@@ -246,4 +249,30 @@ fn clusters_that_nothing_can_be_learned_from_are_a_clear_failure() {
     assert!(one.contains("the features have collapsed; lower `protocol.usl.dbscan.eps` (0.9)"), "{one}");
     let few = error(features(3, 8, 16, 0.1, 2), 8, &spec(0.5));
     assert!(few.contains("3 clusters and 0 outliers, but a batch takes 4 clusters"), "{few}");
+}
+
+/// A neck over groups: each is normalised as if it were alone, and the first one's statistics are remembered.
+#[test]
+fn a_neck_over_groups_sees_each_alone() {
+    let width = backbone().size.dims().width;
+    let with = |neck_batch| {
+        let mut task = task(&UslSpec { neck_batch, ..spec(0.5) });
+        task.begin_epoch(0, 7, &archive(features(6, 4, width, 0.2, 3), width, 4)).unwrap();
+        task
+    };
+    let all = batch(16, 1, 2);
+    let first = reordered(&all, &(0..8).collect::<Vec<_>>());
+    let carried = |neck_batch, batch: &ViewBatch, name: &str| {
+        let output = with(neck_batch).step(batch, clock(0, 4)).unwrap();
+        values(&output.carried.iter().find(|(key, _)| *key == name).unwrap().1)
+    };
+    for name in ["mean", "variance"] {
+        let expected = carried(NeckBatch::Whole, &first, name);
+        assert!(max_abs(&carried(NeckBatch::Pictures(8), &all, name), &expected) < 1e-6, "{name}");
+        assert!(max_abs(&carried(NeckBatch::Whole, &all, name), &expected) > 1e-3, "{name}");
+    }
+    let grouped = carried(NeckBatch::Pictures(8), &all, "feature");
+    assert!(max_abs(&grouped[..8 * width], &carried(NeckBatch::Whole, &first, "feature")) < 1e-5);
+    let last = reordered(&all, &(8..16).collect::<Vec<_>>());
+    assert!(max_abs(&grouped[8 * width..], &carried(NeckBatch::Whole, &last, "feature")) < 1e-5);
 }

@@ -1,7 +1,7 @@
 //! What a spec may say about self-paced contrastive learning.
 
 use reid_backbones::optim::spec::{AdamSpec, OptimSpec};
-use reid_data::spec::{ErasingFill, ErasingSpec, Normalisation, Singleton};
+use reid_data::spec::{ErasingFill, ErasingLaw, ErasingSpec, Normalisation, Singleton};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -76,7 +76,12 @@ impl Default for SpclSpec {
             temperature: 0.05,
             augment: SupervisedAugment {
                 normalisation: Normalisation::Imagenet,
-                erasing: ErasingSpec { probability: 0.5, area: [0.02, 0.4], fill: ErasingFill::Zero },
+                erasing: ErasingSpec {
+                    probability: 0.5,
+                    area: [0.02, 0.4],
+                    law: ErasingLaw::Zhong,
+                    fill: ErasingFill::RawMean,
+                },
                 ..SupervisedAugment::default()
             },
             evaluation: EvaluationSpec { feature: EvaluationFeature::AfterNeck, ..EvaluationSpec::default() },
