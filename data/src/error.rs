@@ -26,7 +26,9 @@ pub enum DataError {
         path: PathBuf,
     },
     /// Pictures that cannot be decoded, found before training starts.
-    #[error("{count} corrupt picture(s); mend or remove them, or set `on_corrupt: skip`; first: {first}")]
+    #[error(
+        "{count} corrupt picture(s); mend or remove them, or set `on_corrupt: skip` (`--skip-corrupt` of `embed` and `rank`); first: {first}"
+    )]
     Corrupt {
         /// How many.
         count: usize,

@@ -1,5 +1,6 @@
 //! The command line's grammar.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -215,6 +216,9 @@ pub struct ModelArgs {
     /// Overrides of the spec.
     #[arg(value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
+    /// Leave pictures out that cannot be decoded, and say how many; they are an error otherwise.
+    #[arg(long)]
+    pub skip_corrupt: bool,
     /// Machine settings and terminal.
     #[command(flatten)]
     pub common: Common,
@@ -243,7 +247,7 @@ pub struct RankArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Pictures to look for, as `--gallery` takes them; may be given several times.
+    /// Pictures to look for, as `--gallery` takes them, the queries of a set that has some; may be given several times.
     #[arg(long, required = true, value_name = "FILE|DIR|LIST")]
     pub query: Vec<PathBuf>,
     /// Pictures to look among: a folder, a list (.csv, .parquet), or a spec, whose data are taken.
@@ -253,8 +257,8 @@ pub struct RankArgs {
     #[arg(long, value_name = "NAME")]
     pub split: Option<String>,
     /// Pictures to show for each query.
-    #[arg(long, default_value_t = 10, value_name = "K")]
-    pub top: usize,
+    #[arg(long, default_value = "10", value_name = "K")]
+    pub top: NonZeroUsize,
     /// Output format.
     #[arg(long, value_enum, default_value_t = RankFormat::Table)]
     pub format: RankFormat,

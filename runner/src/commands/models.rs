@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use reid_data::dataset::{Record, Split};
 use reid_data::datasets::detect;
-use reid_data::spec::{DataSpec, OnCorrupt, ValidationSpec};
+use reid_data::spec::{OnCorrupt, ValidationSpec};
 use reid_objectives::task::Features;
 use reid_results::features::{FeatureRow, features};
 use serde_json::json;
@@ -24,6 +24,7 @@ struct Work {
     setup: Setup,
     machine: Machine,
     datasets: Datasets,
+    on_corrupt: OnCorrupt,
 }
 
 /// Pictures of a data set and their features.
@@ -90,15 +91,17 @@ pub(super) fn rank(args: &RankArgs) -> Result<(), RunError> {
     let gallery = work.open(&args.gallery)?;
     let queries: Vec<Arc<OpenData>> = args.query.iter().map(|query| work.open(query)).collect::<Result<_, _>>()?;
     let model = work.model(&args.model, &gallery)?;
-    let default = (!gallery.dataset.split(Split::Gallery).is_empty()).then(|| Split::Gallery.name());
+    let part = |data: &OpenData, split: Split| (!data.dataset.split(split).is_empty()).then(|| split.name());
+    let default = part(&gallery, Split::Gallery);
     let gallery = work.show(&model, gallery, args.split.as_deref().or(default))?;
     let all = joined(&gallery);
 
     let (mut text, mut entries) = (String::new(), Vec::new());
     for query in queries {
-        let query = work.show(&model, query, None)?;
+        let default = part(&query, Split::Query);
+        let query = work.show(&model, query, default)?;
         for (part, (_, features)) in query.parts.iter().enumerate() {
-            for (row, found) in model.nearest(features, &all, args.top).into_iter().enumerate() {
+            for (row, found) in model.nearest(features, &all, args.top.get()).into_iter().enumerate() {
                 let asked = query.data.dataset.root.join(&query.record(part, row).path);
                 let found: Vec<(&Record, f32)> =
                     found.into_iter().map(|(at, distance)| (of_joined(&gallery, at as usize), distance)).collect();
@@ -159,23 +162,29 @@ impl Work {
         let setup = Setup::new(&args.common)?;
         let machine = Machine::open(&setup.settings)?;
         let datasets = Datasets::new(Path::new(""), &setup.settings, &setup.progress);
-        Ok(Self { setup, machine, datasets })
+        let on_corrupt = if args.skip_corrupt { OnCorrupt::Skip } else { OnCorrupt::Error };
+        Ok(Self { setup, machine, datasets, on_corrupt })
     }
 
     /// The data of a spec's first run, or what lies at the path.
     fn open(&mut self, path: &Path) -> Result<Arc<OpenData>, RunError> {
-        if !is_spec(path) {
-            return self.opened(&detect(path));
+        let data = if is_spec(path) {
+            let experiment = self.setup.load(path, &[], self.setup.color)?;
+            let run = experiment.runs.first();
+            let run = run.ok_or_else(|| RunError::NothingSelected("the spec has no runs".to_owned()))?;
+            let mut of_spec = self.setup.datasets(&experiment);
+            of_spec.open(&run.spec.data, run.spec.validation, run.spec.on_corrupt)?
+        } else {
+            self.datasets.open(&detect(path), ValidationSpec::default(), self.on_corrupt)?
+        };
+        match data.dataset.corrupt() {
+            0 => {}
+            corrupt => {
+                let text = super::count(corrupt, "corrupt picture");
+                self.setup.progress.warn(format_args!("{text} left out: {}", path.display()));
+            }
         }
-        let experiment = self.setup.load(path, &[], self.setup.color)?;
-        let run = experiment.runs.first();
-        let run = run.ok_or_else(|| RunError::NothingSelected("the spec has no runs".to_owned()))?;
-        let mut of_spec = self.setup.datasets(&experiment);
-        of_spec.open(&run.spec.data, run.spec.validation, run.spec.on_corrupt)
-    }
-
-    fn opened(&mut self, spec: &DataSpec) -> Result<Arc<OpenData>, RunError> {
-        self.datasets.open(spec, ValidationSpec::default(), OnCorrupt::Error)
+        Ok(data)
     }
 
     /// The model that is meant, for pictures of these data.

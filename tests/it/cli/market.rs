@@ -99,7 +99,7 @@ fn corrupt_pictures_are_named_before_training_or_skipped_and_counted() {
     fs::write(lab.path("set/bounding_box_train").join(names[1]), "").expect("written");
 
     let said = lab.run(&["market.yaml"]);
-    said.assert_error(5, &["2 corrupt picture(s); mend or remove them, or set `on_corrupt: skip`"]);
+    said.assert_error(5, &["2 corrupt picture(s); mend or remove them, or set `on_corrupt: skip` (`--skip-corrupt`"]);
     said.assert_error(5, &[names[0], "truncated JPEG", names[1], "the file is empty"]);
     assert!(!said.err.contains("started, 4"), "training began:\n{}", said.err);
     assert!(lab.rows("runs").is_empty());

@@ -105,7 +105,8 @@ fn a_picture_is_found_among_others() {
     let said = lab.done(&[&["rank", "tiny.yaml"][..], &format].concat());
     let json: Value = serde_json::from_slice(&said.out).expect("JSON");
     let queries = json["queries"].as_array().expect("a list");
-    assert!(queries.len() > gallery.paths.len(), "the picture, and all of the folder's");
+    let asked = super::program::children(&lab.path("market/query")).len();
+    assert_eq!(queries.len(), 1 + asked, "the picture, and the folder's queries");
     assert_eq!(queries[0]["found"][0]["distance"].as_f64().map(|d| d < 1e-6), Some(true));
     assert_eq!(queries[0]["found"].as_array().map(Vec::len), Some(10.min(gallery.paths.len())));
 }
@@ -134,8 +135,14 @@ fn models_and_pictures_that_are_not_there_are_named() {
     embed("tiny.yaml", &["--data", "tiny.yaml", "--split", "best", "--to", "f.parquet"])
         .assert_error(2, &["\"best\"", "gallery"]);
     lab.write("broken.jpg", "no picture");
+    lab.done(&["data", "sheet", "tiny.yaml", "--out", "sheet.png"]);
     let rank = |query: &str| lab.run(&["rank", "tiny.yaml", "--query", query, "--gallery", "tiny.yaml"]);
     rank("broken.jpg").assert_error(5, &["broken.jpg"]);
+    lab.write("crops/broken.jpg", "no picture");
+    std::fs::copy(lab.path("sheet.png"), lab.path("crops/sound.png")).expect("copied");
+    rank("crops").assert_error(5, &["1 corrupt", "--skip-corrupt", "broken.jpg"]);
+    let said = lab.done(&["rank", "tiny.yaml", "--query", "crops", "--gallery", "tiny.yaml", "--skip-corrupt"]);
+    assert!(said.err.contains("1 corrupt picture left out: crops"), "{}", said.err);
     rank("missing.jpg").assert_error(5, &["picture", "missing.jpg"]);
     assert!(!lab.path("f.parquet").exists());
 }
