@@ -12,6 +12,7 @@ mod machine;
 mod models;
 mod plan;
 mod record;
+mod science;
 mod services;
 mod snapshots;
 mod train;
