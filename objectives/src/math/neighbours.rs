@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::distance::{distances_into, squared_norms};
-use super::ranking::{block_rows, order_key};
+use super::ranking::{block_rows, distance_of, order_key};
 
 /// Features whose lists one task extends while it walks down a block's columns.
 const COLUMNS: usize = 64;
@@ -107,11 +107,4 @@ impl Nearest {
         // The lower half of a key is the index.
         self.keys.into_iter().map(|key| key as u32)
     }
-}
-
-/// The distance that a key is of; infinite for NaN.
-fn distance_of(key: u64) -> f32 {
-    let ordered = (key >> 32) as u32;
-    let distance = f32::from_bits(if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered });
-    if distance.is_nan() { f32::INFINITY } else { distance }
 }

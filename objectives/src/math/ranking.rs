@@ -200,7 +200,11 @@ pub fn rank(
         return Ranking::summarize(&vec![None; query_len], depth);
     }
     let people = (spec.cmc == CmcShots::Single).then(|| People::of(gallery.pids));
-    let scorer = Scorer { gallery, people, spec, depth };
+    let mut pictures: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+    for (index, &pid) in (0..).zip(gallery.pids) {
+        pictures.entry(pid).or_default().push(index);
+    }
+    let scorer = Scorer { gallery, pictures, people, spec, depth };
     let mut scored = Vec::with_capacity(query_len);
     let (block, mut rows) = (block_rows(gallery_len), Vec::new());
     for first in (0..query_len).step_by(block) {
@@ -311,6 +315,8 @@ impl People {
 
 struct Scorer<'a> {
     gallery: Labels<'a>,
+    /// Of each identity, its pictures in the gallery.
+    pictures: BTreeMap<i64, Vec<u32>>,
     people: Option<People>,
     spec: RankSpec,
     depth: usize,
@@ -321,20 +327,25 @@ impl Scorer<'_> {
     fn score(&self, distances: &[f32], pid: i64, camera: u32) -> Option<Scored> {
         let gallery = self.gallery;
         let keeps_camera = self.spec.same_camera == SameCamera::Kept;
-        let same_pid = gallery.pids.iter().enumerate().filter(|&(_, &other)| other == pid);
-        let mut matches: Vec<u64> = same_pid
-            .filter(|&(index, _)| keeps_camera || gallery.cameras[index] != camera)
-            .map(|(index, _)| order_key(distances[index], index))
+        let own = self.pictures.get(&pid)?.iter().map(|&index| index as usize);
+        let mut matches: Vec<u64> = own
+            .filter(|&index| keeps_camera || gallery.cameras[index] != camera)
+            .map(|index| order_key(distances[index], index))
             .collect();
         matches.sort_unstable();
         let last = *matches.last()?;
+        let farthest = distance_of(last);
 
         // `ahead[i]`: other people's pictures between match `i - 1` and match `i`. Those behind the last
         // match change nothing.
         let mut ahead = vec![0_u32; matches.len()];
-        for (index, (&distance, &other)) in distances.iter().zip(gallery.pids).enumerate() {
+        for (index, &distance) in distances.iter().enumerate() {
+            // Most are farther, and one comparison says so; NaN is never farther.
+            if distance > farthest {
+                continue;
+            }
             let key = order_key(distance, index);
-            if other != pid && key < last {
+            if key < last && gallery.pids[index] != pid {
                 ahead[matches.partition_point(|&at| at < key)] += 1;
             }
         }
@@ -404,4 +415,11 @@ pub(crate) fn order_key(distance: f32, index: usize) -> u64 {
         (false, _) => bits | 1 << 31,
     };
     u64::from(ordered) << 32 | index as u64
+}
+
+/// The distance that a key is of; infinite for NaN.
+pub(crate) fn distance_of(key: u64) -> f32 {
+    let ordered = (key >> 32) as u32;
+    let distance = f32::from_bits(if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered });
+    if distance.is_nan() { f32::INFINITY } else { distance }
 }
