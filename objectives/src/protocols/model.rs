@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use reid_backbones::spec::VitSpec;
-use reid_backbones::{Compute, Encoder, Input, ParamStore, Vit, weights};
+use reid_backbones::{Compute, Encoder, Input, ModuleId, ParamStore, Vit, weights};
 
 use super::frozen::spec::Pooling;
 use super::frozen::{Projection, pool};
@@ -115,6 +115,30 @@ pub struct Pooled<'a> {
 impl Embed for Pooled<'_> {
     fn embed(&self, images: &Tensor, _: &[u32]) -> Result<Tensor> {
         pool(&self.vit.forward(&self.store.frozen(), images, &Input::default())?, self.pooling)
+    }
+}
+
+/// The feature of a model that is being trained, before or after its neck.
+pub struct BehindNeck<'a> {
+    /// The feature before it.
+    pub pooled: Pooled<'a>,
+    /// The neck's running statistics.
+    pub stats: &'a RunningStats,
+    /// Its weight, in the same parameters.
+    pub weight: ModuleId,
+    /// Which of the two.
+    pub feature: EvaluationFeature,
+}
+
+impl Embed for BehindNeck<'_> {
+    fn embed(&self, images: &Tensor, cameras: &[u32]) -> Result<Tensor> {
+        let feature = self.pooled.embed(images, cameras)?;
+        Ok(match self.feature {
+            EvaluationFeature::BeforeNeck => feature,
+            EvaluationFeature::AfterNeck => {
+                self.stats.normalize(&feature, &self.pooled.store.frozen().tensor(self.weight)?)?
+            }
+        })
     }
 }
 

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::evaluation;
 use super::frozen::pool;
 use super::losses::{accuracy, id_loss};
-use super::model::{EncoderModel, Pooled};
+use super::model::{BehindNeck, EncoderModel, Pooled};
 use super::neck::{BatchStats, RunningStats, normalize_batch};
 use super::{ENCODER, NECK, training_views};
 use crate::cluster::dbscan::dbscan;
@@ -35,7 +35,7 @@ use crate::metric::MetricKey;
 use crate::person_mae::view_tensor;
 use crate::random::{drop_paths, init_source};
 use crate::spec::{EvaluationFeature, EvaluationSpec, Pooling, SupervisedAugment, TrainSpec};
-use crate::task::{Clock, Embed, Evaluated, Services, State, StepOutput, Task};
+use crate::task::{Clock, Evaluated, Services, State, StepOutput, Task};
 
 /// Raised whenever the numbers that this protocol gives change.
 pub const ALGORITHM_VERSION: u32 = 2;
@@ -181,9 +181,10 @@ impl Usl {
         Ok((Tensor::cat(&normed, 0)?, stats))
     }
 
-    /// The feature that is clustered, as the model stands.
-    fn clustered(&self) -> Feature<'_> {
-        Feature { task: self, feature: EvaluationFeature::AfterNeck }
+    /// The model as it stands.
+    fn model(&self, feature: EvaluationFeature) -> BehindNeck<'_> {
+        let pooled = Pooled { vit: &self.vit, store: &self.store, pooling: self.spec.pooling };
+        BehindNeck { pooled, stats: &self.stats, weight: self.neck, feature }
     }
 
     /// Why clusters cannot be trained on, if they cannot.
@@ -220,7 +221,8 @@ impl Task for Usl {
 
     fn begin_epoch(&mut self, epoch: usize, seed: u64, services: &dyn Services) -> Result<EpochPlan> {
         let views = evaluation::views(&self.spec.evaluation, &self.backbone, self.spec.augment.normalisation);
-        let mut features = services.extract(Split::Train, &views, self.spec.evaluation.batch, &self.clustered())?;
+        let clustered = self.model(EvaluationFeature::AfterNeck);
+        let mut features = services.extract(Split::Train, &views, self.spec.evaluation.batch, &clustered)?;
         normalize_rows(&mut features.values, features.width);
         let jaccard = jaccard(&features.values, features.width, self.spec.jaccard);
         let clusters = dbscan(&jaccard.within(self.spec.dbscan.eps as f32), self.spec.dbscan.min_samples);
@@ -298,7 +300,7 @@ impl Task for Usl {
     fn evaluated(&self) -> Evaluated<'_> {
         let evaluation = &self.spec.evaluation;
         Evaluated {
-            model: Box::new(Feature { task: self, feature: evaluation.feature }),
+            model: Box::new(self.model(evaluation.feature)),
             views: evaluation::views(evaluation, &self.backbone, self.spec.augment.normalisation),
             spec: evaluation.clone(),
         }
@@ -344,22 +346,5 @@ impl Task for Usl {
 impl Usl {
     fn neck_tensors(&self) -> BTreeMap<String, Tensor> {
         self.stats.tensors().into_iter().map(|(name, tensor)| (format!("{NECK}{name}"), tensor)).collect()
-    }
-}
-
-/// A feature of a model that is being trained.
-struct Feature<'a> {
-    task: &'a Usl,
-    feature: EvaluationFeature,
-}
-
-impl Embed for Feature<'_> {
-    fn embed(&self, images: &Tensor, cameras: &[u32]) -> Result<Tensor> {
-        let Usl { spec, vit, store, stats, neck, .. } = self.task;
-        let feature = Pooled { vit, store, pooling: spec.pooling }.embed(images, cameras)?;
-        Ok(match self.feature {
-            EvaluationFeature::BeforeNeck => feature,
-            EvaluationFeature::AfterNeck => stats.normalize(&feature, &store.frozen().tensor(*neck)?)?,
-        })
     }
 }

@@ -24,7 +24,7 @@ use self::spec::SpclSpec;
 use super::evaluation;
 use super::frozen::pool;
 use super::losses::{accuracy, id_loss};
-use super::model::{EncoderModel, Pooled};
+use super::model::{BehindNeck, EncoderModel, Pooled};
 use super::neck::{BatchStats, RunningStats, normalize_batch};
 use super::usl::REPORTED;
 use super::{ENCODER, NECK, training_views};
@@ -39,7 +39,7 @@ use crate::metric::MetricKey;
 use crate::person_mae::view_tensor;
 use crate::random::{drop_paths, init_source};
 use crate::spec::EvaluationFeature;
-use crate::task::{Clock, Embed, Evaluated, Features, Services, State, StepOutput, Task};
+use crate::task::{Clock, Evaluated, Features, Services, State, StepOutput, Task};
 
 /// Raised whenever the numbers that this protocol gives change.
 pub const ALGORITHM_VERSION: u32 = 1;
@@ -117,10 +117,17 @@ impl Spcl {
         self.memory.as_ref().ok_or_else(|| TaskError::MissingState { name: MEMORY[0].to_owned() })
     }
 
+    /// The model as it stands, with the target's neck.
+    fn model(&self, feature: EvaluationFeature) -> BehindNeck<'_> {
+        let [Neck { weight, stats, .. }, _] = &self.necks;
+        let pooled = Pooled { vit: &self.vit, store: &self.store, pooling: self.spec.pooling };
+        BehindNeck { pooled, stats, weight: *weight, feature }
+    }
+
     /// Places before the first epoch: means of the sources' identities, and the target's features.
     fn first_places(&self, services: &dyn Services, identities: usize, labels: &[Option<u32>]) -> Result<Vec<f32>> {
         let views = evaluation::views(&self.spec.evaluation, &self.backbone, self.spec.augment.normalisation);
-        let model = Feature { task: self, feature: EvaluationFeature::AfterNeck };
+        let model = self.model(EvaluationFeature::AfterNeck);
         let Features { mut values, width, records } =
             services.extract(Split::Train, &views, self.spec.evaluation.batch, &model)?;
         normalize_rows(&mut values, width);
@@ -293,7 +300,7 @@ impl Task for Spcl {
     fn evaluated(&self) -> Evaluated<'_> {
         let evaluation = &self.spec.evaluation;
         Evaluated {
-            model: Box::new(Feature { task: self, feature: evaluation.feature }),
+            model: Box::new(self.model(evaluation.feature)),
             views: evaluation::views(evaluation, &self.backbone, self.spec.augment.normalisation),
             spec: evaluation.clone(),
         }
@@ -352,22 +359,5 @@ impl Neck {
     fn tensors(&self) -> Vec<(String, Tensor)> {
         let named = |(name, tensor): (&str, Tensor)| (format!("{}{name}", self.prefix), tensor);
         self.stats.tensors().into_iter().map(named).collect()
-    }
-}
-
-/// A feature of a model that is being trained, by the target's neck.
-struct Feature<'a> {
-    task: &'a Spcl,
-    feature: EvaluationFeature,
-}
-
-impl Embed for Feature<'_> {
-    fn embed(&self, images: &Tensor, cameras: &[u32]) -> Result<Tensor> {
-        let Spcl { spec, vit, store, necks: [target, _], .. } = self.task;
-        let feature = Pooled { vit, store, pooling: spec.pooling }.embed(images, cameras)?;
-        Ok(match self.feature {
-            EvaluationFeature::BeforeNeck => feature,
-            EvaluationFeature::AfterNeck => target.stats.normalize(&feature, &store.frozen().tensor(target.weight)?)?,
-        })
     }
 }
