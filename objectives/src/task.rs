@@ -167,4 +167,13 @@ pub trait Task {
     /// # Errors
     /// If candle refuses.
     fn product(&self) -> Result<BTreeMap<String, Tensor>>;
+
+    /// What beside the product is needed to show pictures of what was predicted: a decoder's parameters by name.
+    /// Most have none.
+    ///
+    /// # Errors
+    /// If candle refuses.
+    fn decoder(&self) -> Result<BTreeMap<String, Tensor>> {
+        Ok(BTreeMap::new())
+    }
 }

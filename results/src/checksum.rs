@@ -22,6 +22,11 @@ pub(crate) fn seal(bytes: &mut [u8]) {
     }
 }
 
+/// Whether `bytes` has a checksum.
+pub(crate) fn is_sealed(bytes: &[u8]) -> bool {
+    find(bytes).is_some()
+}
+
 /// Whether `bytes` has no checksum or the right one.
 pub(crate) fn holds(bytes: &[u8]) -> bool {
     find(bytes).is_none_or(|at| bytes[at..at + PLACEHOLDER.len()] == *format!("{:016x}", fnv(bytes, at)).as_bytes())

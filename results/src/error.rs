@@ -104,6 +104,32 @@ pub enum ResultsError {
         /// What could be asked.
         choices: String,
     },
+    /// A condition that cannot be read.
+    #[error("`{text}` is no condition; write `field=value`, `field!=value`, or with `<`, `<=`, `>`, `>=` and a number")]
+    Condition {
+        /// What was written.
+        text: String,
+    },
+    /// A name that no setting has, or several.
+    #[error("{problem} `{name}`; settings: {choices}")]
+    Setting {
+        /// `no setting is called`, or `several settings are called`.
+        problem: &'static str,
+        /// What was asked.
+        name: String,
+        /// What could be asked.
+        choices: String,
+    },
+    /// Two settings that cannot be compared query by query.
+    #[error("`{first}` and `{other}` cannot be compared: {reason}")]
+    Incomparable {
+        /// One setting.
+        first: String,
+        /// The other.
+        other: String,
+        /// Why not.
+        reason: String,
+    },
     /// A format that does not exist.
     #[error("unknown format `{name}`; formats: {choices}")]
     UnknownFormat {
@@ -130,20 +156,22 @@ pub enum ResultsError {
         /// Fields that tell the settings apart.
         missing: String,
     },
-    /// The data-frame library refused something that it must accept: a fault of this program.
+    /// A library refused something that it must accept: a fault of this program.
     #[error("{action}: {source}; this is a fault of reid-run, please report it")]
     Internal {
         /// What was attempted.
         action: &'static str,
         /// The library's answer.
-        source: polars::error::PolarsError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl ResultsError {
-    /// Closure for `map_err` on polars calls that cannot fail on any input of the user.
-    pub(crate) fn internal(action: &'static str) -> impl FnOnce(polars::error::PolarsError) -> Self {
-        move |source| Self::Internal { action, source }
+    /// Closure for `map_err` on calls of libraries that cannot fail on any input of the user.
+    pub(crate) fn internal<E: std::error::Error + Send + Sync + 'static>(
+        action: &'static str,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self::Internal { action, source: Box::new(source) }
     }
 }
 

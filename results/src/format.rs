@@ -88,7 +88,7 @@ pub fn amount(summary: &Summary, signs: Signs) -> String {
 }
 
 /// Factor from stored to shown value.
-fn scale(unit: Unit) -> f64 {
+pub(crate) fn scale(unit: Unit) -> f64 {
     match unit {
         Unit::Fraction => 100.0,
         Unit::Bytes => 1.0 / f64::from(1 << 20),

@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 
 use polars::functions::concat_df_diagonal;
 use polars::prelude::{
-    Column, DataFrame, DataType, IntoLazy, LazyFrame, ParallelStrategy, ParquetReader, SerReader, SortMultipleOptions,
+    Column, DataFrame, DataType, IntoLazy, LazyFrame, ParallelStrategy, ParquetReader, PolarsResult, SerReader,
+    SortMultipleOptions,
 };
 
+use crate::index::{self, Refresh};
 use crate::row::{RunRow, Status};
 use crate::schema::{self, Kind, METRIC, Part, is_setting};
 use crate::{Result, ResultsError, checksum, decode, migrations};
@@ -51,28 +53,55 @@ impl Frames {
         self.part(Part::Queries)
     }
 
+    /// Query rows of the runs with these ids, in their order.
+    pub(crate) fn queries_of(&self, ids: impl Iterator<Item = String>) -> Result<DataFrame> {
+        self.files(Part::Queries, ids)
+    }
+
+    /// Step rows of the runs with these ids, in their order.
+    pub(crate) fn steps_of(&self, ids: impl Iterator<Item = String>) -> Result<DataFrame> {
+        self.files(Part::Metrics, ids)
+    }
+
     /// Only runs that have a row count: their other files may belong to a run that was cut short. A run without
     /// the file (pruned to save space) contributes nothing.
     fn part(&self, part: Part) -> Result<LazyFrame> {
-        let folder = self.dir.join(part.folder());
         let ids = (0..self.runs.height()).filter_map(|row| decode::text(&self.runs, "run_id", row));
+        Ok(self.files(part, ids)?.lazy())
+    }
+
+    fn files(&self, part: Part, ids: impl Iterator<Item = String>) -> Result<DataFrame> {
+        let folder = self.dir.join(part.folder());
         let paths: Vec<PathBuf> =
             ids.map(|id| folder.join(format!("{id}.parquet"))).filter(|path| path.is_file()).collect();
-        Ok(concat(part, read_all(part, &paths)?)?.lazy())
+        concat(part, read_all(part, &paths)?)
     }
 }
 
-/// Reads the results folder `dir` (the folder that holds `runs/`). A folder that does not exist has no runs.
+/// Reads the results folder `dir` (the folder that holds `runs/`), and writes nothing. A folder that does not exist has
+/// no runs.
 ///
 /// Each file's schema version is checked before its columns are looked at. Missing columns are null, unknown ones
-/// are ignored.
+/// are ignored. Of many runs, those that have not changed since are taken from the index that [`read_and_index`] has left.
 ///
 /// # Errors
 /// [`ResultsError::NewerSchema`], [`ResultsError::Unreadable`] (torn or damaged), [`ResultsError::Foreign`] and
 /// [`ResultsError::ColumnType`] name the file; [`ResultsError::Io`] when the system refuses.
 pub fn read(dir: &Path) -> Result<Frames> {
+    read_with(dir, Refresh::No)
+}
+
+/// [`read`], which of many runs leaves an index beside their folder, so that the next reader need not open each file.
+///
+/// # Errors
+/// As [`read`]; an index that cannot be written is none.
+pub fn read_and_index(dir: &Path) -> Result<Frames> {
+    read_with(dir, Refresh::Yes)
+}
+
+fn read_with(dir: &Path, refresh: Refresh) -> Result<Frames> {
     let paths = parquet_files(&dir.join(Part::Runs.folder()))?;
-    let runs = concat(Part::Runs, read_all(Part::Runs, &paths)?)?;
+    let runs = index::runs(dir, &paths, refresh)?;
     let keys = ["experiment", "point", "trial", "seed_pretrain", "seed_downstream", "run_id"];
     let runs = runs
         .sort(keys, SortMultipleOptions::default().with_maintain_order(true))
@@ -107,7 +136,7 @@ fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Reads files on several threads; the frames come back in the order of `paths`, and of several faults the first
 /// in that order is reported.
-fn read_all(part: Part, paths: &[PathBuf]) -> Result<Vec<DataFrame>> {
+pub(crate) fn read_all(part: Part, paths: &[PathBuf]) -> Result<Vec<DataFrame>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len() / FILES_PER_THREAD + 1);
     let share = paths.len().div_ceil(threads).max(1);
     let read_share = |share: &[PathBuf]| share.iter().map(|path| read_file(part, path)).collect::<Result<Vec<_>>>();
@@ -158,8 +187,8 @@ fn decode_file(part: Part, path: &Path, bytes: Vec<u8>) -> Result<DataFrame> {
         path: path.to_owned(),
     };
     let mut reader = ParquetReader::new(Cursor::new(bytes)).read_parallel(ParallelStrategy::None);
-    let pairs = reader.get_metadata().map_err(unreadable)?.key_value_metadata().clone().unwrap_or_default();
-    let value_of = |key: &str| pairs.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.as_deref());
+    let pairs = metadata(&mut reader).map_err(unreadable)?;
+    let value_of = |key: &str| pairs.get(key).map(String::as_str);
     let version = check_version(part, path, value_of(schema::KEY_VERSION), value_of(schema::KEY_PART))?;
     let frame = reader.finish().map_err(unreadable)?;
     // The decoder trusts the counts of each column's chunks.
@@ -168,6 +197,18 @@ fn decode_file(part: Part, path: &Path, bytes: Vec<u8>) -> Result<DataFrame> {
         return Err(ResultsError::Unreadable { reason, path: path.to_owned() });
     }
     conform(part, path, &migrations::upgrade(part, version, frame)?)
+}
+
+/// Parquet in memory, with its file metadata. Several threads decode it: for files of many rows.
+pub(crate) fn bytes_to_frame(bytes: Vec<u8>) -> PolarsResult<(DataFrame, BTreeMap<String, String>)> {
+    let mut reader = ParquetReader::new(Cursor::new(bytes));
+    let metadata = metadata(&mut reader)?;
+    Ok((reader.finish()?, metadata))
+}
+
+fn metadata(reader: &mut ParquetReader<Cursor<Vec<u8>>>) -> PolarsResult<BTreeMap<String, String>> {
+    let pairs = reader.get_metadata()?.key_value_metadata().clone().unwrap_or_default();
+    Ok(pairs.into_iter().filter_map(|pair| Some((pair.key, pair.value?))).collect())
 }
 
 /// Version of a file that this program may read.
@@ -238,7 +279,7 @@ fn typed(column: &Column, kind: Kind, path: &Path) -> Result<Column> {
 }
 
 /// Kind of a swept field's column, by its type in the file.
-fn scalar_kind(dtype: &DataType) -> Kind {
+pub(crate) fn scalar_kind(dtype: &DataType) -> Kind {
     match dtype {
         DataType::Boolean => Kind::Bool,
         dtype if dtype.is_integer() => Kind::Int,
@@ -248,7 +289,7 @@ fn scalar_kind(dtype: &DataType) -> Kind {
 }
 
 /// Stacks files; columns of fields get a common type first.
-fn concat(part: Part, mut frames: Vec<DataFrame>) -> Result<DataFrame> {
+pub(crate) fn concat(part: Part, mut frames: Vec<DataFrame>) -> Result<DataFrame> {
     let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
     let mut metrics: BTreeSet<String> = BTreeSet::new();
     for column in frames.iter().flat_map(DataFrame::columns) {
@@ -283,7 +324,7 @@ fn concat(part: Part, mut frames: Vec<DataFrame>) -> Result<DataFrame> {
 }
 
 /// Type that holds the values of both.
-fn common_kind(a: Kind, b: Kind) -> Kind {
+pub(crate) fn common_kind(a: Kind, b: Kind) -> Kind {
     match (a, b) {
         (a, b) if a == b => a,
         (Kind::Int | Kind::Float, Kind::Int | Kind::Float) => Kind::Float,

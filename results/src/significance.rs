@@ -1,8 +1,8 @@
 //! Honest claims about differences: t tests over seeds with Holm's correction.
 //!
 //! A table's best row is marked only if it beats the runner-up at [`LEVEL`] after correction over all comparisons
-//! with the best row of that column. With one seed there is no test and no claim; nor is there one when nothing
-//! varies between seeds, because the t test then has no noise to compare a difference with.
+//! with the best row of that column, by a paired test of at least [`MIN_SEEDS`] seeds. With one seed there is no test;
+//! nor is there one when nothing varies between seeds, because the t test then has no noise to compare a difference with.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,11 @@ use crate::schema::Direction;
 
 /// Significance level of a claim.
 pub const LEVEL: f64 = 0.05;
+
+/// Seeds that two settings must have in common before one of them may be called better. A t test of three pairs finds
+/// differences that the next seed takes back: its level holds only where seeds are as the normal law would have them,
+/// which three cannot show.
+pub const MIN_SEEDS: usize = 5;
 
 /// Spread below this share of the values' size is rounding, not variation over seeds.
 const NO_SPREAD: f64 = 1e-12;
@@ -65,6 +70,8 @@ pub struct Verdict {
     pub best: usize,
     /// Comparisons with all other rows that have a mean, from the runner-up down.
     pub comparisons: Vec<Comparison>,
+    /// Whether enough seeds are paired with the runner-up's to call either better.
+    pub testable: bool,
     /// Whether the best row may be called the best.
     pub significant: bool,
 }
@@ -96,15 +103,26 @@ pub fn rank(samples: &[&BTreeMap<i64, f64>], direction: Direction) -> Option<Ver
         .zip(tests)
         .map(|(&(other, _), test)| Comparison { other, test, p_holm: test.and_then(|_| adjusted.next()) })
         .collect();
-    let significant = comparisons.first().and_then(|runner_up| runner_up.p_holm).is_some_and(|p| p < LEVEL);
-    Some(Verdict { best, comparisons, significant })
+    let runner_up = comparisons.first();
+    let paired = |runner_up: &Comparison| {
+        let common = samples[runner_up.other].keys().filter(|seed| samples[best].contains_key(seed)).count();
+        common >= MIN_SEEDS && runner_up.test.is_some_and(|test| test.test == Test::Paired)
+    };
+    let testable = runner_up.is_some_and(paired);
+    let significant = testable && runner_up.and_then(|runner_up| runner_up.p_holm).is_some_and(|p| p < LEVEL);
+    Some(Verdict { best, comparisons, testable, significant })
 }
 
-/// Paired test when both rows have the same seeds, else Welch's; `None` when neither can be made.
+/// Paired test when both rows have the same seeds, or [`MIN_SEEDS`] in common, of these; else Welch's. `None` when
+/// neither can be made.
 pub fn t_test(a: &BTreeMap<i64, f64>, b: &BTreeMap<i64, f64>) -> Option<TTest> {
-    let left: Vec<f64> = a.values().copied().collect();
-    let right: Vec<f64> = b.values().copied().collect();
-    if a.keys().eq(b.keys()) { paired_t(&left, &right) } else { welch_t(&left, &right) }
+    let (left, right): (Vec<f64>, Vec<f64>) =
+        a.iter().filter_map(|(seed, value)| Some((*value, *b.get(seed)?))).unzip();
+    if a.keys().eq(b.keys()) || left.len() >= MIN_SEEDS {
+        return paired_t(&left, &right);
+    }
+    let values = |of: &BTreeMap<i64, f64>| of.values().copied().collect::<Vec<f64>>();
+    welch_t(&values(a), &values(b))
 }
 
 /// Paired two-sided t test of `a - b`; `None` below two pairs or when the difference does not vary.

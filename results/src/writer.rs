@@ -70,7 +70,7 @@ pub(crate) fn to_parquet(
 }
 
 /// Puts `bytes` at `folder/name` atomically and durably.
-fn commit_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+pub(crate) fn commit_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let target = folder.join(name);
     let fault = |action, path: &Path| {
         let path = path.to_owned();

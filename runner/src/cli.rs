@@ -1,5 +1,8 @@
 //! The command line's grammar.
 
+mod results;
+mod store;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -7,6 +10,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use reid_experiments::settings::PartialSettings;
 
 use crate::progress::{Color, Mode};
+
+pub use results::{CompareArgs, CompareFormat, Cost, ReportArgs, TableArgs, TableFormat, TensorboardArgs, WatchArgs};
+pub use store::{GcArgs, LogsArgs, StatusArgs, ViewFormat, WhyArgs};
 
 /// Pre-train Vision Transformers for person re-identification, compare objectives fairly.
 ///
@@ -42,12 +48,28 @@ pub enum Command {
     Schema,
     /// Print the aggregated table of results.
     Table(TableArgs),
+    /// Show how far an experiment is that this or another process runs.
+    Watch(WatchArgs),
+    /// Write the curves of finished runs as event files for TensorBoard.
+    Tensorboard(TensorboardArgs),
+    /// Compare settings query by query: the difference in mAP, how sure it is, and where it comes from.
+    Compare(CompareArgs),
+    /// Write one HTML page that shows an experiment: table, charts, pictures.
+    Report(ReportArgs),
     /// Write a run's encoder for other programs: safetensors with timm's names, or ONNX.
     Export(ExportArgs),
     /// Write a model's features of pictures as Parquet.
     Embed(EmbedArgs),
     /// Show the pictures that a model finds nearest to others.
     Rank(RankArgs),
+    /// Show where the runs of a spec stand, or what a store holds.
+    Status(StatusArgs),
+    /// Print what the event logs tell of a run.
+    Logs(LogsArgs),
+    /// Say why stages are not finished: in which fields they differ from the nearest finished ones.
+    Why(WhyArgs),
+    /// Remove from a store what no result needs.
+    Gc(GcArgs),
     /// Built-in data.
     #[command(subcommand)]
     Data(DataCommand),
@@ -88,6 +110,9 @@ pub struct RunArgs {
     /// Refuse to run when the spec's repository has uncommitted changes.
     #[arg(long)]
     pub require_clean: bool,
+    /// Draw the curves of trainings for TensorBoard while they go on, a folder for each stage.
+    #[arg(long, value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
     /// Machine settings and terminal.
     #[command(flatten)]
     pub common: Common,
@@ -112,78 +137,6 @@ pub struct PlanArgs {
     /// Run a few steps of every kind of work whose cost is not known yet, and remember what they cost.
     #[arg(long)]
     pub calibrate: bool,
-}
-
-/// Arguments of `table`.
-#[derive(Clone, Debug, Args)]
-pub struct TableArgs {
-    /// Spec whose runs are shown; all results of the store if absent.
-    #[arg(value_name = "SPEC.yaml")]
-    pub spec: Option<PathBuf>,
-    /// Overrides that the runs were made with.
-    #[arg(value_name = "KEY=VALUE")]
-    pub overrides: Vec<String>,
-    /// Only runs of this experiment.
-    #[arg(long, value_name = "NAME", conflicts_with = "spec")]
-    pub experiment: Option<String>,
-    /// Output format.
-    #[arg(long, value_enum, default_value_t = TableFormat::Table)]
-    pub format: TableFormat,
-    /// Metrics: `map`, `rank1`, `occluded.map`, `seconds`, ...
-    #[arg(long, value_delimiter = ',', value_name = "NAME,..")]
-    pub metrics: Option<Vec<String>>,
-    /// Set of queries of metrics that name none [default: test; of trials: validation].
-    #[arg(long, value_parser = ["test", "validation", "occluded"])]
-    pub split: Option<String>,
-    /// What pre-training has cost: columns of pictures, encoder tokens, operations (forward and backward, by
-    /// formula) and seconds. `auto` shows them where pre-trainings of different cost stand beside each other.
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Cost::Auto, num_args = 0..=1,
-          default_missing_value = "always", require_equals = true)]
-    pub cost: Cost,
-    /// Compare all rows with those of this label, seed by seed: mean difference of the first metric and its 95 %
-    /// confidence interval.
-    #[arg(long, value_name = "LABEL", conflicts_with = "trials")]
-    pub against: Option<String>,
-    /// The trials of `tune` instead of the runs that count.
-    #[arg(long)]
-    pub trials: bool,
-    /// Fields that name the rows.
-    #[arg(long, value_delimiter = ',', value_name = "FIELD,..")]
-    pub rows: Option<Vec<String>>,
-    /// Field whose values are spread over columns.
-    #[arg(long, value_name = "FIELD")]
-    pub cols: Option<String>,
-    /// Machine settings and terminal.
-    #[command(flatten)]
-    pub common: Common,
-}
-
-/// Output format of tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TableFormat {
-    /// For a terminal.
-    Table,
-    /// GitHub-flavored Markdown.
-    Md,
-    /// Comma-separated values.
-    Csv,
-    /// LaTeX with booktabs.
-    Latex,
-    /// JSON.
-    Json,
-    /// Parquet, to stdout.
-    Parquet,
-}
-
-/// When tables show what pre-training has cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Cost {
-    /// Where pre-trainings of different cost stand beside each other.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
 }
 
 /// Arguments of `export`.

@@ -151,6 +151,9 @@ fn of_results(error: &ResultsError) -> ExitCode {
         E::Field { .. }
         | E::UnknownMetric { .. }
         | E::Baseline { .. }
+        | E::Setting { .. }
+        | E::Condition { .. }
+        | E::Incomparable { .. }
         | E::UnknownFormat { .. }
         | E::MixedProtocols { .. }
         | E::MixedCell { .. } => ExitCode::Usage,

@@ -13,8 +13,10 @@ pub mod log;
 pub mod memory;
 pub mod progress;
 pub mod provenance;
+mod report;
 pub mod signals;
 pub mod store;
+pub mod tensorboard;
 
 /// The program: parses its arguments (the first is its own name), does what they ask for, and
 /// reports what went wrong. Help, and arguments that do not parse, end the process at once.

@@ -5,13 +5,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use clap::ValueEnum;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::store::{StoreError, io_error};
 
 /// How grave an event is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Detail for those who look for a fault.
@@ -66,8 +67,7 @@ impl EventLog {
     /// When the folder or the file cannot be made.
     pub fn open(folder: &Path, name: &str) -> Result<Self, StoreError> {
         fs::create_dir_all(folder).map_err(io_error("making the folder of the logs", folder))?;
-        let keep = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
-        let path = folder.join(format!("{}.jsonl", name.chars().map(keep).collect::<String>()));
+        let path = path_of(folder, name);
         let file =
             OpenOptions::new().create(true).append(true).open(&path).map_err(io_error("opening the log", &path))?;
         Ok(Self { file: Arc::new(Mutex::new(LogFile { file, path, trouble: None })), stage: None })
@@ -117,6 +117,12 @@ impl EventLog {
     pub fn trouble(&self) -> Option<String> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner).trouble.clone()
     }
+}
+
+/// Where the log of that name is.
+pub(crate) fn path_of(folder: &Path, name: &str) -> PathBuf {
+    let keep = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    folder.join(format!("{}.jsonl", name.chars().map(keep).collect::<String>()))
 }
 
 /// This instant as `2026-01-31T12:00:00.000001Z`.

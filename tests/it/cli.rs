@@ -2,6 +2,7 @@
 
 mod budgets;
 mod by_epoch;
+mod comparing;
 mod curves;
 mod determinism;
 mod domains;
@@ -15,9 +16,12 @@ mod market;
 mod models;
 mod program;
 mod repository;
+mod store_verbs;
+mod tensorboard;
 mod terminal;
 mod tuning;
 mod usl;
+mod watch;
 mod weights;
 
 /// A small whole spec: less than a second of work for each run.

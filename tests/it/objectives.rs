@@ -13,6 +13,7 @@ mod person_mae;
 mod positions;
 mod random;
 mod ranking;
+mod shown;
 mod spcl;
 mod supervised;
 mod up_reid;

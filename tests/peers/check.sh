@@ -12,3 +12,4 @@ python=$("$here/setup.sh")
 "$python" "$here/run_exports.py" "$store"
 "$python" "$here/embedded.py" "$store" "$here/../../experiments/quickstart.yaml"
 "$python" "$here/readme_snippet.py" "$here/../../README.md" "$store"
+"$here/tensorboard.sh"

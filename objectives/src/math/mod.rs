@@ -3,9 +3,11 @@
 
 pub mod distance;
 pub mod expansion;
+pub mod kmeans;
 pub mod mask;
 pub mod neighbours;
 pub mod patch;
+pub mod principal;
 pub mod ranking;
 pub mod reciprocal;
 pub mod rerank;

@@ -69,6 +69,33 @@ pub fn normalize_patches(patches: &Tensor, norm: PixelNorm) -> Result<Tensor> {
     }
 }
 
+/// The inverse of [`normalize_patches`], with the statistics of `patches`.
+///
+/// # Shapes
+/// - `normalized`, `patches`: `[b, n, p * p * 3]`; output: the same
+///
+/// # Errors
+/// If the last dimension holds no whole pixels.
+pub fn denormalize_patches(normalized: &Tensor, patches: &Tensor, norm: PixelNorm) -> Result<Tensor> {
+    let (b, n, values) = patches.dims3()?;
+    match norm {
+        PixelNorm::None => Ok(normalized.clone()),
+        PixelNorm::Patch => undo(normalized, patches, D::Minus1, values.saturating_sub(1), PATCH_EPS),
+        PixelNorm::Channel => {
+            let pixels = |x: &Tensor| x.reshape((b, n, values / CHANNELS, CHANNELS));
+            let undone = undo(&pixels(normalized)?, &pixels(patches)?, D::Minus2, values / CHANNELS, CHANNEL_EPS)?;
+            undone.reshape((b, n, values))
+        }
+    }
+}
+
+/// [`standardize`] the other way round, with mean and deviation of `like`.
+fn undo(x: &Tensor, like: &Tensor, dim: D, divisor: usize, eps: f64) -> Result<Tensor> {
+    let mean = like.mean_keepdim(dim)?;
+    let variance = (like.broadcast_sub(&mean)?.sqr()?.sum_keepdim(dim)? / divisor.max(1) as f64)?;
+    x.broadcast_mul(&(variance + eps)?.sqrt()?)?.broadcast_add(&mean)
+}
+
 /// `(x - mean) / sqrt(sum of squared deviations / divisor + eps)` over one dimension.
 fn standardize(x: &Tensor, dim: D, divisor: usize, eps: f64) -> Result<Tensor> {
     let centered = x.broadcast_sub(&x.mean_keepdim(dim)?)?;

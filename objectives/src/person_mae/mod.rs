@@ -16,6 +16,7 @@
 
 mod cost;
 mod decoder;
+mod shown;
 pub mod spec;
 mod teacher;
 
@@ -35,6 +36,7 @@ use reid_data::views::{Crop, ViewBatch, ViewPlan, ViewSpec, Window};
 
 pub use cost::cost;
 pub use decoder::{Decoder, DecoderPositions, DecoderShape};
+pub use shown::Reconstruction;
 use spec::{DecoderInput, LossOn, MaskKind, PersonMaeSpec, QueryPositions, Region, Target, TeacherSpec};
 use teacher::Teacher;
 pub use teacher::{FrozenTeacher, pooling_weights};
@@ -55,6 +57,8 @@ use crate::task::{Clock, Evaluated, Services, State, StepOutput, Task, unlabelle
 pub const ALGORITHM_VERSION: u32 = 1;
 /// Epsilon of the norm that both sides of the feature loss go through (BootMAE).
 const FEATURE_EPS: f64 = 1e-6;
+/// What the names of the pixel decoder's parameters begin with.
+const PIXEL_DECODER: &str = "pixel_decoder.";
 /// View that RegionA is.
 const REGION_A: usize = 0;
 
@@ -141,14 +145,7 @@ impl PersonMae {
             Target::Feature => None,
             Target::Pixel | Target::Both => {
                 let outputs = vit.patch() * vit.patch() * 3;
-                Some(Decoder::build(
-                    &spec.pixel_decoder,
-                    shape(outputs),
-                    "pixel_decoder.",
-                    layer,
-                    &mut student,
-                    source,
-                )?)
+                Some(Decoder::build(&spec.pixel_decoder, shape(outputs), PIXEL_DECODER, layer, &mut student, source)?)
             }
         };
         let features = match spec.target {
@@ -407,5 +404,10 @@ impl Task for PersonMae {
 
     fn product(&self) -> Result<BTreeMap<String, Tensor>> {
         Ok(weights::with_prefix(&self.student, ENCODER)?)
+    }
+
+    fn decoder(&self) -> Result<BTreeMap<String, Tensor>> {
+        let of_decoder = |(name, _): &(String, Tensor)| name.starts_with(PIXEL_DECODER);
+        Ok(self.student.tensors()?.into_iter().filter(of_decoder).collect())
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use reid_backbones::spec::VitSpec;
-use reid_backbones::{Compute, Encoder, Input, ModuleId, ParamStore, Vit, weights};
+use reid_backbones::{Capture, Compute, Encoder, Input, ModuleId, ParamStore, Vit, weights};
 
 use super::frozen::spec::Pooling;
 use super::frozen::{Projection, pool};
@@ -82,6 +82,26 @@ impl EncoderModel {
         self.pooling.width(self.vit.dims().width)
     }
 
+    /// How its last block looks at pictures, and what it makes of their patches; records no graph.
+    ///
+    /// # Shapes
+    /// - `images`: `[b, 3, h, w]`; output: see [`Look`]
+    ///
+    /// # Errors
+    /// If shapes do not fit, or candle refuses.
+    pub fn look(&self, images: &Tensor) -> Result<Look> {
+        let last = [self.vit.dims().depth - 1];
+        let input = Input { capture: Capture { blocks: &[], attention: &last }, ..Input::default() };
+        let tokens = self.vit.forward(&self.store.frozen(), images, &input)?;
+        let attention = tokens.captured.attention[0].narrow(2, 0, 1)?.squeeze(2)?; // [b, h, prefix + n]
+        let patches = attention.dim(2)? - tokens.prefix;
+        Ok(Look {
+            attention: attention.narrow(2, tokens.prefix, patches)?.contiguous()?,
+            patches: tokens.patches()?,
+            grid: tokens.grid,
+        })
+    }
+
     /// Its weights by name, behind [`super::ENCODER`].
     ///
     /// # Errors
@@ -94,6 +114,17 @@ impl EncoderModel {
     pub fn into_parts(self) -> (Vit, ParamStore) {
         (self.vit, self.store)
     }
+}
+
+/// What an encoder's last block does with pictures.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// `[b, h, n]`, share of the class token's attention that each head gives each patch.
+    pub attention: Tensor,
+    /// `[b, n, d]`, patch tokens after the final norm.
+    pub patches: Tensor,
+    /// Rows and columns of patches, `n` of them row by row.
+    pub grid: (usize, usize),
 }
 
 impl Embed for EncoderModel {

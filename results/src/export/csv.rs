@@ -52,7 +52,7 @@ fn scalar_cell(value: &Scalar) -> String {
 }
 
 /// Quoted where needed. A text that a spreadsheet would take for a formula gets an apostrophe in front.
-fn text_cell(text: &str) -> String {
+pub(crate) fn text_cell(text: &str) -> String {
     let text = clean(text);
     let guarded = if text.trim_start().starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text };
     if guarded.contains([',', '"']) || guarded.starts_with([' ', '#']) {

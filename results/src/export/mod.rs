@@ -1,6 +1,7 @@
 //! Tables to bytes, one file per format.
 
 mod csv;
+mod html;
 mod json;
 mod latex;
 mod markdown;
@@ -12,6 +13,10 @@ use crate::format::{Signs, amount, cell, difference};
 use crate::row::Scalar;
 use crate::schema::Unit;
 use crate::table::{CellForm, Format, Table, TableColumn, TableOptions};
+
+pub(crate) use csv::text_cell;
+pub(crate) use html::fragment;
+pub(crate) use terminal::wrap;
 
 /// A format.
 trait Exporter {
@@ -141,6 +146,6 @@ fn machine_name(column: &TableColumn) -> String {
 }
 
 /// One line without control characters, which could break a table or command a terminal.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

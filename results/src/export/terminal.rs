@@ -214,7 +214,7 @@ fn blocks(widths: &[usize], room: usize) -> Vec<std::ops::Range<usize>> {
 }
 
 /// Lines of at most `width` characters, broken at spaces where possible; further lines are indented.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     const INDENT: &str = "  ";
     let width = width.max(INDENT.len() + 1);
     let mut lines = Vec::new();

@@ -10,7 +10,7 @@ use crate::schema::{CFG, Kind, RUN_COLUMNS, TUNED, is_setting};
 use crate::{Result, ResultsError, decode};
 
 /// Fields of the rows, and the one spread over columns.
-pub(super) fn resolve(runs: &DataFrame, options: &TableOptions) -> Result<(Vec<Field>, Option<Field>)> {
+pub(crate) fn resolve(runs: &DataFrame, options: &TableOptions) -> Result<(Vec<Field>, Option<Field>)> {
     let over = options.cols.as_ref().map(|name| find(runs, name)).transpose()?;
     let mut rows = match &options.rows {
         Some(names) => names.iter().map(|name| find(runs, name)).collect::<Result<Vec<_>>>()?,
@@ -54,7 +54,7 @@ fn varies(runs: &DataFrame, column: &str) -> bool {
 }
 
 /// Column of the field that a user names: a column, a dotted path, or the end of one path only.
-fn find(runs: &DataFrame, name: &str) -> Result<String> {
+pub(crate) fn find(runs: &DataFrame, name: &str) -> Result<String> {
     let fixed = RUN_COLUMNS.iter().filter(|def| matches!(def.kind, Kind::Text | Kind::Int | Kind::Bool));
     let swept = decode::names(runs).into_iter().filter(|column| is_setting(column));
     let columns: Vec<&str> = fixed.map(|def| def.name).chain(swept).collect();
@@ -73,7 +73,7 @@ fn find(runs: &DataFrame, name: &str) -> Result<String> {
 }
 
 /// Dotted path of a swept or tuned field's column, or the column itself.
-pub(super) fn path_of(column: &str) -> &str {
+pub(crate) fn path_of(column: &str) -> &str {
     column.strip_prefix(CFG).or_else(|| column.strip_prefix(TUNED)).unwrap_or(column)
 }
 
@@ -88,7 +88,7 @@ fn field(column: &str, all: &[String]) -> Field {
 }
 
 /// A row's name in notes and errors: the label alone, other fields as `name=value`, inapplicable ones left out.
-pub(super) fn row_label(fields: &[Field], key: &[Option<Scalar>]) -> String {
+pub(crate) fn row_label(fields: &[Field], key: &[Option<Scalar>]) -> String {
     let part = |(field, value): (&Field, &Option<Scalar>)| {
         let value = value.as_ref()?;
         Some(if field.column == "label" { value.to_string() } else { format!("{}={value}", field.short) })

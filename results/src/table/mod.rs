@@ -1,11 +1,12 @@
 //! Tables as plain data: which rows and columns, what stands in the cells, and what must be said below.
 
+mod condition;
 mod costs;
 mod difference;
-mod fields;
+pub(crate) mod fields;
 mod notes;
 mod options;
-mod select;
+pub(crate) mod select;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ use crate::schema::{self, Direction, METRIC, Unit};
 use crate::significance::{self, Verdict};
 use crate::{Result, ResultsError, decode};
 
+pub use condition::Condition;
 pub use options::{ChooseOn, Costs, Format, TableOptions};
 
 /// Metric by which a sweep's best row is picked.

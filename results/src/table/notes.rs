@@ -10,7 +10,7 @@ use crate::aggregate::{Group, Summary};
 use crate::decode;
 use crate::format::{self, Signs};
 use crate::schema::{Direction, TUNED, Unit};
-use crate::significance::{LEVEL, Verdict};
+use crate::significance::{LEVEL, MIN_SEEDS, Verdict};
 
 /// Rows with failures that are named one by one.
 const NAMED_FAILURES: usize = 5;
@@ -97,15 +97,17 @@ impl<'a> Notes<'a> {
         notes
     }
 
-    /// Daggers for runs that another commit computed than asked for them, that another commit computed than the
-    /// newest run, or whose program or spec had uncommitted changes.
+    /// Daggers for runs that another commit computed than asked for them, that another commit, device or instruction
+    /// set computed than the newest run, or whose program or spec had uncommitted changes.
     fn commits(&self, rows: &mut [TableRow]) -> Vec<String> {
         let newest = self.rows().max_by_key(|&row| (decode::int(self.runs, "started_at", row), row));
         let reference = newest.and_then(|row| computed_commit(self.runs, row));
+        let machine = newest.and_then(|row| computed_on(self.runs, row));
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for (row, _, group) in self.cells() {
             for &run in &group.rows {
-                let reasons = self.commit_reasons(run, reference.as_deref());
+                let mut reasons = self.commit_reasons(run, reference.as_deref());
+                reasons.extend(self.machine_reason(run, machine.as_deref()));
                 rows[row].dagger |= !reasons.is_empty();
                 for reason in reasons {
                     *counts.entry(reason).or_default() += 1;
@@ -139,6 +141,12 @@ impl<'a> Notes<'a> {
             }
         }
         reasons
+    }
+
+    /// The same numbers are promised on one instruction set of one device only.
+    fn machine_reason(&self, run: usize, reference: Option<&str>) -> Option<String> {
+        let (own, reference) = (computed_on(self.runs, run)?, reference?);
+        (own != reference).then(|| format!("computed on {own}, newest run on {reference}"))
     }
 
     /// The settings that trials on validation have chosen, row by row.
@@ -256,6 +264,9 @@ impl<'a> Notes<'a> {
             self.label(runner_up.other)
         );
         match (runner_up.test, runner_up.p_holm) {
+            (Some(_), _) if !verdict.testable => {
+                format!("{pair}; not called better, which takes {MIN_SEEDS} paired seeds")
+            }
             (Some(test), Some(p)) => {
                 let tests = verdict.comparisons.iter().filter(|comparison| comparison.test.is_some()).count();
                 let p = if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") };
@@ -303,6 +314,16 @@ fn seeds(rows: &[TableRow]) -> Option<String> {
 /// Commit that computed a run; the asking one when nothing else is recorded.
 fn computed_commit(runs: &DataFrame, row: usize) -> Option<String> {
     text_at(runs, "computed_commit", row).or_else(|| text_at(runs, "program_commit", row))
+}
+
+/// Device and instruction set that computed a run; none of a failed run, which computed nothing that counts.
+fn computed_on(runs: &DataFrame, row: usize) -> Option<String> {
+    if text_at(runs, "status", row).as_deref() != Some("ok") {
+        return None;
+    }
+    let parts = ["device", "instruction_set"].map(|column| text_at(runs, column, row).filter(|text| !text.is_empty()));
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// Distinct commits that computed the runs, sorted.

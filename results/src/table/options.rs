@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use super::Condition;
 use crate::ResultsError;
 use crate::schema::{CFG, TUNED};
 
@@ -88,6 +89,8 @@ pub struct TableOptions {
     pub experiment: Option<String>,
     /// Only runs with these ids: the plan's, at the end of a run.
     pub runs: Option<BTreeSet<String>>,
+    /// Only runs that meet all of these.
+    pub conditions: Vec<Condition>,
     /// Metrics by bare name (`map`), with a split (`occluded.map`), or quantities of a run (`seconds`).
     pub metrics: Vec<String>,
     /// Split of metrics without one: `test`, `validation` or `occluded`.
@@ -121,6 +124,7 @@ impl Default for TableOptions {
         Self {
             experiment: None,
             runs: None,
+            conditions: Vec::new(),
             metrics: ["map", "rank1"].map(str::to_owned).to_vec(),
             split: "test".to_owned(),
             costs: Costs::Never,
@@ -141,7 +145,7 @@ impl Default for TableOptions {
 impl TableOptions {
     /// Whether a column of `runs` tells one setting from another. What was chosen by trials does not, where the
     /// choice itself is what a row stands for.
-    pub(super) fn tells_apart(&self, column: &str) -> bool {
+    pub(crate) fn tells_apart(&self, column: &str) -> bool {
         column.starts_with(CFG) || (self.trials && column.starts_with(TUNED))
     }
 }

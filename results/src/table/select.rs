@@ -9,15 +9,15 @@ use crate::schema::CFG;
 use crate::{Result, ResultsError, decode};
 
 /// Runs that count.
-pub(super) struct Selection {
+pub(crate) struct Selection {
     /// The runs, in reading order.
-    pub(super) runs: DataFrame,
+    pub(crate) runs: DataFrame,
     /// Rows left out because a newer row has the same setting and seeds.
-    pub(super) superseded: usize,
+    pub(crate) superseded: usize,
 }
 
 /// Filters by experiment and ids, then drops superseded rows.
-pub(super) fn select(runs: &DataFrame, options: &TableOptions) -> Result<Selection> {
+pub(crate) fn select(runs: &DataFrame, options: &TableOptions) -> Result<Selection> {
     let wanted = |row: usize| {
         let experiment =
             options.experiment.as_ref().is_none_or(|name| text_at(runs, "experiment", row).as_ref() == Some(name));
@@ -40,7 +40,26 @@ pub(super) fn select(runs: &DataFrame, options: &TableOptions) -> Result<Selecti
     }
     let newest = newest_rows(&kept, options);
     let runs = keep(&kept, &newest)?;
-    Ok(Selection { superseded: kept.height() - runs.height(), runs })
+    let superseded = kept.height() - runs.height();
+    Ok(Selection { superseded, runs: meeting(&runs, options)? })
+}
+
+/// The runs that meet all conditions. Asked last: whether a row is superseded does not depend on what is shown.
+fn meeting(runs: &DataFrame, options: &TableOptions) -> Result<DataFrame> {
+    let mut mask = vec![true; runs.height()];
+    for condition in &options.conditions {
+        let column = condition.column(runs, &options.split)?;
+        for (row, kept) in mask.iter_mut().enumerate() {
+            *kept &= condition.holds(decode::scalar(runs, &column, row).as_ref());
+        }
+    }
+    let left = keep(runs, &mask)?;
+    if left.height() == 0 {
+        let conditions: Vec<String> = options.conditions.iter().map(ToString::to_string).collect();
+        let reason = format!("none of {} meets {}", runs.height(), conditions.join(" and "));
+        return Err(ResultsError::NoRuns { reason });
+    }
+    Ok(left)
 }
 
 fn keep(runs: &DataFrame, mask: &[bool]) -> Result<DataFrame> {
@@ -74,7 +93,7 @@ fn newest_rows(runs: &DataFrame, options: &TableOptions) -> Vec<bool> {
 }
 
 /// Whether runs that share a cell are of one data set: an override of one invocation may have named another.
-pub(super) fn check_datasets(runs: &DataFrame, keys: &[String]) -> Result<()> {
+pub(crate) fn check_datasets(runs: &DataFrame, keys: &[String]) -> Result<()> {
     let mut known: BTreeMap<String, Option<String>> = BTreeMap::new();
     for row in 0..runs.height() {
         let key: Vec<_> = keys.iter().map(|name| decode::scalar(runs, name, row)).collect();
@@ -91,7 +110,7 @@ pub(super) fn check_datasets(runs: &DataFrame, keys: &[String]) -> Result<()> {
 ///
 /// Where an experiment sweeps what of a model is ranked, such as the pooling, that is the question it asks: its
 /// runs are of one protocol.
-pub(super) fn check_protocols(runs: &DataFrame, shown: &[&Field]) -> Result<usize> {
+pub(crate) fn check_protocols(runs: &DataFrame, shown: &[&Field]) -> Result<usize> {
     let protocols: BTreeSet<String> = (0..runs.height()).filter_map(|row| text_at(runs, "protocol", row)).collect();
     let apart = shown.iter().any(|field| field.column == "protocol");
     let mut names = protocols.iter();

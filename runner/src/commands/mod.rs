@@ -2,14 +2,28 @@
 
 mod check;
 mod chosen;
+mod compare;
 mod data;
 mod dataset;
+mod differences;
+mod events;
 mod export;
+mod gc;
+mod holdings;
+mod lineage;
+mod logs;
 mod models;
 mod plan;
+mod report;
 mod run;
+mod status;
 mod table;
+mod tensorboard;
 mod tune;
+mod unneeded;
+mod watch;
+mod why;
+mod words;
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -39,9 +53,17 @@ pub fn dispatch(cli: Cli) -> Result<(), RunError> {
         Some(Command::Plan(args)) => plan::plan(&args),
         Some(Command::Schema) => schema(),
         Some(Command::Table(args)) => table::table(&args),
+        Some(Command::Watch(args)) => watch::watch(&args),
+        Some(Command::Tensorboard(args)) => tensorboard::tensorboard(&args),
+        Some(Command::Compare(args)) => compare::run(&args),
+        Some(Command::Report(args)) => report::report(&args),
         Some(Command::Export(args)) => export::export(&args),
         Some(Command::Embed(args)) => models::embed(&args),
         Some(Command::Rank(args)) => models::rank(&args),
+        Some(Command::Status(args)) => status::status(&args),
+        Some(Command::Logs(args)) => logs::logs(&args),
+        Some(Command::Why(args)) => why::why(&args),
+        Some(Command::Gc(args)) => gc::gc(&args),
         Some(Command::Data(DataCommand::Stats(args))) => dataset::stats(&args),
         Some(Command::Data(DataCommand::Verify(args))) => dataset::verify(&args),
         Some(Command::Data(DataCommand::Fingerprint(args))) => dataset::fingerprint(&args),

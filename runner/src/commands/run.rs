@@ -18,6 +18,7 @@ use crate::progress::short_duration;
 use crate::provenance::{SourceState, repository_of};
 use crate::signals::Interrupt;
 use crate::store::Store;
+use crate::tensorboard::Board;
 
 pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     let began = Instant::now();
@@ -41,6 +42,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     let mut engine = Engine {
         rerun_on_code: args.rerun_on == Some(RerunOn::Code),
         fail_fast: args.fail_fast,
+        board: args.tensorboard.as_deref().map(|folder| Board::new(folder, &setup.progress)),
         ..engine(&setup, spec, &args.overrides, &experiment.name)?
     };
     if args.require_clean {
@@ -168,6 +170,7 @@ fn engine(setup: &Setup, spec: &Path, overrides: &[String], name: &str) -> Resul
         rerun_on_code: false,
         fail_fast: false,
         calibration: Calibration::load(&user_folder("XDG_STATE_HOME", ".local/state")).into(),
+        board: None,
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal;
 
 use reid_experiments::{ChooseOn as SpecChooseOn, Experiment};
-use reid_results::{ChooseOn, Costs, Format, TableOptions, export, read, tabulate};
+use reid_results::{ChooseOn, Costs, Format, TableOptions, export, read_and_index, tabulate};
 
 use super::chosen::store_of;
 use super::tune::{Chosen, Trials};
@@ -32,7 +32,7 @@ pub(super) fn print_table(store: &Store, shown: &RunTable) -> Result<(), RunErro
         against: shown.experiment.table.against.clone(),
         ..terminal_options(shown.common)
     };
-    let frames = read(&store.results())?;
+    let frames = read_and_index(&store.results())?;
     print(&export(&tabulate(&frames, &options)?, &options)?)
 }
 
@@ -63,6 +63,7 @@ pub(super) fn table(args: &TableArgs) -> Result<(), RunError> {
     if args.against.is_some() {
         options.against.clone_from(&args.against);
     }
+    options.conditions = args.conditions.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
     options.rows.clone_from(&args.rows);
     options.cols.clone_from(&args.cols);
     // The program's name without its folder: the table shall not depend on where it is installed.
@@ -76,38 +77,42 @@ pub(super) fn table(args: &TableArgs) -> Result<(), RunError> {
         TableFormat::Json => Format::Json,
         TableFormat::Parquet => Format::Parquet,
     };
-    let frames = read(&store.results())?;
+    let frames = read_and_index(&store.results())?;
     print(&export(&tabulate(&frames, &options)?, &options)?)
 }
 
 /// Ids of an experiment's runs, or of its trials.
-fn shown_runs(
+pub(super) fn shown_runs(
     setup: &Setup,
     experiment: &Experiment,
     store: &Store,
     trials: bool,
 ) -> Result<BTreeSet<String>, RunError> {
-    let mut datasets = setup.datasets(experiment);
-    let ids = |plan: &Plan| plan.runs.iter().map(|run| run.id.clone()).collect();
-    let tried = Trials::plan(experiment, &mut datasets)?;
-    match tried {
-        None if trials => Err(RunError::NothingSelected("the spec has no trials; `tune` asks for them".to_owned())),
-        None => Ok(ids(&Plan::new(experiment, &mut datasets)?)),
-        Some(tried) if trials => Ok(ids(&tried.plan)),
-        Some(tried) => {
-            let Chosen { experiment: chosen, undecided } = tried.choose(Some(store))?;
-            if !undecided.is_empty() {
-                return Err(RunError::NothingSelected(format!(
-                    "no settings are chosen yet for {}; run the spec, or look at what there is with `--trials`",
-                    undecided.join(", ")
-                )));
-            }
-            Ok(ids(&Plan::new(&chosen, &mut datasets)?))
-        }
-    }
+    let plan = if trials {
+        let tried = Trials::plan(experiment, &mut setup.datasets(experiment))?;
+        let none = || RunError::NothingSelected("the spec has no trials; `tune` asks for them".to_owned());
+        tried.ok_or_else(none)?.plan
+    } else {
+        selected_plan(setup, experiment, store)?
+    };
+    Ok(plan.runs.iter().map(|run| run.id.clone()).collect())
 }
 
-fn choose_on(experiment: &Experiment) -> ChooseOn {
+/// The runs of an experiment, with what its trials have chosen.
+pub(super) fn selected_plan(setup: &Setup, experiment: &Experiment, store: &Store) -> Result<Plan, RunError> {
+    let mut datasets = setup.datasets(experiment);
+    let Some(tried) = Trials::plan(experiment, &mut datasets)? else { return Plan::new(experiment, &mut datasets) };
+    let Chosen { experiment: chosen, undecided } = tried.choose(Some(store))?;
+    if !undecided.is_empty() {
+        return Err(RunError::NothingSelected(format!(
+            "no settings are chosen yet for {}; run the spec, or look at what there is with `table --trials`",
+            undecided.join(", ")
+        )));
+    }
+    Plan::new(&chosen, &mut datasets)
+}
+
+pub(super) fn choose_on(experiment: &Experiment) -> ChooseOn {
     match experiment.table.choose_on {
         SpecChooseOn::Validation => ChooseOn::Validation,
         SpecChooseOn::Test => ChooseOn::Test,
@@ -115,7 +120,7 @@ fn choose_on(experiment: &Experiment) -> ChooseOn {
 }
 
 /// Width, color and characters of the terminal that stdout is; 80 columns where it is none.
-fn terminal_options(common: &Common) -> TableOptions {
+pub(super) fn terminal_options(common: &Common) -> TableOptions {
     let terminal = std::io::stdout().is_terminal();
     let width =
         if terminal { console::Term::stdout().size_checked().map_or(80, |(_, width)| usize::from(width)) } else { 80 };
@@ -130,6 +135,6 @@ fn terminal_options(common: &Common) -> TableOptions {
     }
 }
 
-fn metrics(experiment: &Experiment) -> Vec<String> {
+pub(super) fn metrics(experiment: &Experiment) -> Vec<String> {
     experiment.table.metrics.clone()
 }

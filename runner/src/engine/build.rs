@@ -30,6 +30,8 @@ use crate::store::StageDir;
 
 /// Encoder weights of a pre-training.
 pub(super) const ENCODER_FILE: &str = "encoder.safetensors";
+/// What beside the encoder's weights pictures of a pre-training's predictions need.
+pub(super) const DECODER_FILE: &str = "decoder.safetensors";
 /// Model of a protocol's training.
 pub(super) const MODEL_FILE: &str = "model.safetensors";
 

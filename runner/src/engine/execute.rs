@@ -11,7 +11,8 @@ use reid_objectives::protocols::evaluation::{self, Scores};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::build::{Build, ENCODER_FILE, MODEL_FILE};
+use super::build::{Build, DECODER_FILE, ENCODER_FILE, MODEL_FILE};
+use super::live::Onlookers;
 use super::plan::{StageDef, StageKind, evaluation_normalisation};
 use super::record::{self, EvaluationRecord, StepsFile};
 use super::train::{TrainError, Training};
@@ -26,6 +27,7 @@ use crate::signals::Interrupt;
 use crate::store::atomic::write_atomic;
 use crate::store::checkpoints::CheckpointStore;
 use crate::store::{Claim, GIVEN_BACK, Lease, StageDir, StageManifest, Store, Waiting};
+use crate::tensorboard::Board;
 
 /// Time between two looks at a stage that another process computes.
 const POLL: Duration = Duration::from_millis(500);
@@ -59,6 +61,8 @@ pub struct Engine {
     pub fail_fast: bool,
     /// What stages have cost on this machine.
     pub calibration: Mutex<Calibration>,
+    /// Curves of trainings under way, if they are asked for.
+    pub board: Option<Board>,
 }
 
 /// What an execution did.
@@ -339,7 +343,6 @@ impl Work<'_> {
         let spec =
             self.stage.train.as_ref().ok_or_else(|| RunError::Unexpected("a training without settings".to_owned()))?;
         let folder = lease.dir().to_owned();
-        let show = |steps: usize| self.engine.progress.stage(&self.stage.label, steps as u64);
         let training = Training {
             spec,
             steps: self.stage.steps,
@@ -358,7 +361,7 @@ impl Work<'_> {
                 self.stage.label
             ));
         }
-        let position = training.run(&mut *task, lease, &show)?.position;
+        let position = training.run(&mut *task, lease, &Onlookers::new(self.engine, self.stage))?.position;
         let file = match self.stage.kind {
             StageKind::Pretrain => ENCODER_FILE,
             _ => MODEL_FILE,
@@ -378,8 +381,14 @@ impl Work<'_> {
         }
         let seconds = Some(position.seconds);
         StepsFile { steps: position.records }.write(&folder)?;
-        let artefacts = [file, StepsFile::NAME].map(str::to_owned).into_iter().chain(snapshots::kept(&folder)?);
-        Ok(Product { artefacts: artefacts.collect(), seconds, notes })
+        let mut artefacts = [file, StepsFile::NAME].map(str::to_owned).to_vec();
+        artefacts.extend(snapshots::kept(&folder)?);
+        let decoder = task.decoder()?;
+        if !decoder.is_empty() {
+            weights::write(&folder.join(DECODER_FILE), &decoder).map_err(reid_objectives::TaskError::from)?;
+            artefacts.push(DECODER_FILE.to_owned());
+        }
+        Ok(Product { artefacts, seconds, notes })
     }
 
     fn evaluate(&self, lease: &Lease, input: Option<&StageDir>) -> Result<Product, TrainError> {

@@ -20,10 +20,10 @@ use reid_objectives::task::{Clock, Services, StepOutput, Task};
 
 use super::checkpoint::{self, Position, Recorded, Spent};
 use super::health;
+use super::live::Onlookers;
 use super::snapshots::Snapshots;
 use super::{DataServices, Machine, OpenData};
 use crate::exit::RunError;
-use crate::progress::StageProgress;
 use crate::signals::Interrupt;
 use crate::store::Lease;
 use crate::store::checkpoints::{Checkpoint, CheckpointStore, Latest};
@@ -106,13 +106,13 @@ pub(super) struct Report {
 }
 
 impl Training<'_> {
-    /// Trains to the end, from the latest checkpoint in the lease's folder if there is one. `show` builds the
-    /// terminal's line once the length is known.
+    /// Trains to the end, from the latest checkpoint in the lease's folder if there is one. `onlookers` are told of it
+    /// once the length is known.
     pub(super) fn run(
         &self,
         task: &mut dyn Task,
         lease: &Lease,
-        show: &dyn Fn(usize) -> StageProgress,
+        onlookers: &Onlookers<'_>,
     ) -> Result<Report, TrainError> {
         if task.couples_samples() && self.spec.accumulate > 1 {
             let problem =
@@ -135,7 +135,7 @@ impl Training<'_> {
         };
         let run = self.run_length(position.per_epoch);
         let steps = run.steps;
-        let shown = show(steps);
+        let mut shown = onlookers.begin(lease, steps, &position);
         for text in notes {
             shown.note(text);
         }
@@ -178,9 +178,10 @@ impl Training<'_> {
                     position.marks.push(mark);
                 }
                 let rate = position.images as f64 / (saver.seconds() + f64::EPSILON);
-                shown.step(clock.step as u64 + 1, loss, rate);
+                shown.step(clock.step as u64 + 1, loss, rate, &position);
                 if self.interrupt.requested() || !self.evaluation_point(task, &services, &mut position, run)? {
                     saver.save(&mut position, &plan, task, &optimizer)?;
+                    shown.pause(&position);
                     return Err(TrainError::Interrupted);
                 }
                 if self.goes_on(&position, &plan) && saver.is_due(&position) {
@@ -213,7 +214,7 @@ impl Training<'_> {
         let took = crate::progress::short_duration(Duration::from_secs_f64(position.seconds));
         let waited = 100.0 * position.waited / position.seconds.max(f64::EPSILON);
         let text = format!("{} steps in {took}, {rate:.0} images/s, {waited:.1} % waiting for data", position.updates);
-        shown.finish(&text);
+        shown.finish(&text, &position);
         Ok(Report { position })
     }
 

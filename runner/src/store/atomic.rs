@@ -39,6 +39,12 @@ pub(crate) fn place_atomic<E: From<StoreError>>(
     Ok(sync_dir(parent(path))?)
 }
 
+/// As [`write_atomic`], but not flushed: for files that are written often and may be empty after a power cut.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let placed = temporary_with(path, bytes)?.persist(path);
+    placed.map(drop).map_err(|error| io_error("renaming a finished file", path)(error.error))
+}
+
 /// Creates a file with these bytes unless the name is taken; `None` says that it is. Of several
 /// processes that try, one gets the file, and nobody ever reads it half-written.
 ///

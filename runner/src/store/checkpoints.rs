@@ -142,6 +142,18 @@ impl CheckpointStore {
         Ok(self.steps()?.pop())
     }
 
+    /// The same of the folder of an attempt, in which nothing is made.
+    ///
+    /// # Errors
+    /// When the folder is there and cannot be read.
+    pub fn newest_in(attempt: &Path) -> Result<Option<u64>> {
+        let checkpoints = Self { folder: attempt.join(FOLDER) };
+        match checkpoints.newest() {
+            Err(error) if is_missing(&error) => Ok(None),
+            newest => newest,
+        }
+    }
+
     /// Steps of the checkpoints, in ascending order.
     fn steps(&self) -> Result<Vec<u64>> {
         let failed = || io_error("reading the checkpoints", &self.folder);

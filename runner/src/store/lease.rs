@@ -162,6 +162,11 @@ impl Leases {
 
     /// Whether a lease's holder lives.
     pub(super) fn state(&self, key: &str, generation: u32) -> Result<State> {
+        self.state_at(key, generation, || self.now())
+    }
+
+    /// The same by a clock of the caller's: to ask that of the file system takes a file.
+    pub(super) fn state_at(&self, key: &str, generation: u32, now: impl FnOnce() -> SystemTime) -> Result<State> {
         let path = self.path(key, generation);
         let (info, beat) = match read(&path) {
             Ok(read) => read,
@@ -171,7 +176,7 @@ impl Leases {
         if beat <= SystemTime::UNIX_EPOCH {
             return Ok(State::Abandoned(info, GIVEN_BACK));
         }
-        let age = self.now().duration_since(beat).unwrap_or_default();
+        let age = now().duration_since(beat).unwrap_or_default();
         Ok(match info.abandoned(age, self.timing) {
             Some(reason) => State::Abandoned(info, reason),
             None => State::Held(info),

@@ -19,6 +19,8 @@ pub mod atomic;
 pub mod checkpoints;
 mod claim;
 mod error;
+mod garbage;
+mod inventory;
 mod key;
 mod lease;
 pub(crate) mod process;
@@ -33,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 pub use claim::{Claim, Lease, Waiting};
 pub use error::{Result, StoreError, io_error};
+pub use inventory::{Extent, Shelved, StandingLease, Unfinished, extent};
 pub use key::StageKey;
 pub use lease::{GIVEN_BACK, LeaseInfo, Timing};
 pub use stage::{Artefact, Check, StageDir, StageManifest};
@@ -179,6 +182,13 @@ impl Store {
     /// Whether there is unfinished work on a stage that the next claim would go on with.
     pub fn is_begun(&self, key: &StageKey) -> bool {
         fs::read_dir(self.partial_home(key)).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    /// Folder of the latest attempt at an unfinished stage, to which a process may be writing at this moment; `None` if
+    /// nobody has begun it. Changes nothing.
+    pub fn attempt(&self, key: &StageKey) -> Option<PathBuf> {
+        // Names of attempts sort by time.
+        fs::read_dir(self.partial_home(key)).ok()?.filter_map(|entry| Some(entry.ok()?.path())).max()
     }
 
     /// Where the lease of a generation is.

@@ -85,6 +85,11 @@ impl StageDir {
         &self.file.manifest
     }
 
+    /// When it was finished, UTC.
+    pub fn committed(&self) -> &str {
+        &self.file.committed
+    }
+
     /// What determines its numbers.
     pub fn science(&self) -> &Value {
         &self.file.science
@@ -252,6 +257,12 @@ pub(super) fn look(path: &Path, key: &str, check: Check) -> Result<Found> {
         None => Found::Sound(Box::new(stage)),
         Some(problem) => Found::Damaged(problem),
     })
+}
+
+/// What a stage that cannot be used says of itself all the same, where its description can be read.
+pub(super) fn described(path: &Path, key: &str) -> Option<StageDir> {
+    let file: StageFile = serde_json::from_slice(&fs::read(path.join(KEY_FILE)).ok()?).ok()?;
+    (file.key == key).then(|| StageDir { path: path.to_owned(), file })
 }
 
 /// Flushes a file to disk and measures it.

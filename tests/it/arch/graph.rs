@@ -21,7 +21,7 @@ const GRAPH: [(&str, &[&str]); 7] = [
 ];
 
 /// Libraries that stand for a kind of knowledge, and the crates that may have it. Tests may have any.
-const HOMES: [(&str, &[&str]); 14] = [
+const HOMES: [(&str, &[&str]); 18] = [
     // YAML.
     ("annotate-snippets", &["reid_experiments"]),
     ("figment", &["reid_experiments"]),
@@ -30,6 +30,12 @@ const HOMES: [(&str, &[&str]); 14] = [
     // Parquet and tables.
     ("comfy-table", &["reid_results"]),
     ("polars", &["reid_data", "reid_results"]),
+    // Charts and pages.
+    ("maud", &["reid_results"]),
+    ("plotters", &["reid_results"]),
+    // Event files.
+    ("crc32c", &["reid_runner"]),
+    ("prost", &["reid_runner"]),
     // Tensors.
     ("candle-core", &["reid_backbones", "reid_objectives", "reid_runner"]),
     ("candle-nn", &["reid_backbones"]),

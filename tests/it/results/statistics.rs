@@ -97,8 +97,8 @@ fn one_seed_or_no_variation_makes_no_claim() {
 
 #[test]
 fn ranking_follows_the_direction_and_skips_the_undefined() {
-    let low = seeds(&[(0, 0.10), (1, 0.11), (2, 0.12)]);
-    let high = seeds(&[(0, 0.50), (1, 0.52), (2, 0.51)]);
+    let low = seeds(&[(0, 0.10), (1, 0.11), (2, 0.12), (3, 0.11), (4, 0.10)]);
+    let high = seeds(&[(0, 0.50), (1, 0.52), (2, 0.51), (3, 0.52), (4, 0.50)]);
     let undefined = seeds(&[(0, f64::NAN), (1, 0.9), (2, 0.9)]);
     let empty = seeds(&[]);
     let rows = [&empty, &low, &undefined, &high];

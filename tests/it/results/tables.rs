@@ -283,19 +283,29 @@ fn the_choice_is_made_on_validation_or_confessed() {
 
 #[test]
 fn only_a_significant_best_is_marked() {
-    let clear = table(&sweep(), &TableOptions::default());
+    let clear = table(&sweep_of(5), &TableOptions::default());
     let verdict = clear.columns[0].verdict.as_ref().expect("ranked");
     assert_eq!((verdict.best, verdict.significant), (2, true));
     assert!(has_note(&clear, "* best of its column"));
     // The same means with seeds that scatter more than the points differ.
-    let mut runs = sweep();
+    let mut runs = sweep_of(5);
     for (at, row) in runs.iter_mut().enumerate() {
-        let scatter = [0.2, -0.25, 0.05, -0.22, 0.24, -0.02, 0.01, 0.2, -0.21][at];
+        let scatter = [0.2, -0.25, 0.05, -0.2, 0.2, -0.22, 0.24, -0.02, 0.2, -0.2, 0.01, 0.2, -0.21, 0.1, -0.1][at];
         *row.metrics.get_mut("test.map").expect("set") += scatter;
     }
     let noisy = table(&runs, &TableOptions::default());
     let verdict = noisy.columns[0].verdict.as_ref().expect("ranked");
     assert!(!verdict.significant && verdict.comparisons.iter().all(|comparison| comparison.p_holm.is_some()));
+    // As clear, but of too few seeds.
+    let few = table(&sweep_of(4), &TableOptions::default());
+    let verdict = few.columns[0].verdict.as_ref().expect("ranked");
+    assert_eq!((verdict.best, verdict.testable, verdict.significant), (2, false, false));
+    assert!(has_note(&few, "not called better, which takes 5 paired seeds") && !has_note(&few, "* best"));
+    // Over the seeds that both have, where these are enough.
+    let mut uneven = sweep_of(7);
+    uneven.retain(|row| row.point == 2 || row.seed_pretrain < 5);
+    let verdict = table(&uneven, &TableOptions::default()).columns[0].verdict.clone().expect("ranked");
+    assert!(verdict.testable && verdict.significant);
     // One seed: no deviation and no claim.
     let single: Vec<RunRow> = sweep().into_iter().filter(|row| row.seed_pretrain == 0).collect();
     let single = table(&single, &TableOptions::default());
@@ -403,7 +413,7 @@ fn costs_stand_beside_the_metrics_where_they_differ() {
         (1, "label mask_ratio mAP % rank-1 % images tokens FLOPs seconds"),
         (3, "none — 40.57 ± 0.47 (3) 50.57 ± 0.47 (3) 0 0 0 0"),
         (4, "person_mae 0.5 45.67 ± 0.44 (3) 55.67 ± 0.44 (3) 61k 1.0M 1.2T 90"),
-        (5, "person_mae 0.75 58.70 ± 0.40 (3)* 68.70 ± 0.40 (3)* 61k 553k 850G 90"),
+        (5, "person_mae 0.75 58.70 ± 0.40 (3) 68.70 ± 0.40 (3) 61k 553k 850G 90"),
     ] {
         assert_eq!(lines[line].split_whitespace().collect::<Vec<_>>().join(" "), expected, "{shown}");
     }

@@ -1,0 +1,60 @@
+//! What a run's pre-training has left, to be looked at.
+
+use candle_core::Device;
+use reid_backbones::spec::{BackboneSpec, VitSpec};
+use reid_backbones::weights;
+use reid_data::spec::Normalisation;
+use reid_objectives::person_mae::PersonMae;
+use reid_objectives::protocols::model::EncoderModel;
+use reid_objectives::spec::ObjectiveSpec;
+use reid_results::RunRow;
+
+use super::build::DECODER_FILE;
+use super::export::{encoder_weights, spec_of};
+use super::snapshots;
+use crate::exit::RunError;
+use crate::store::Store;
+
+/// A pre-trained encoder, and its objective where that can show what it predicts.
+pub struct Pretrained {
+    /// The encoder that the run started from.
+    pub encoder: EncoderModel,
+    /// PersonMAE with its trained pixel decoder. A stage of an older version has kept none.
+    pub person_mae: Option<PersonMae>,
+    /// Architecture.
+    pub vit: VitSpec,
+    /// How pictures were normalised in pre-training.
+    pub normalisation: Normalisation,
+}
+
+impl Pretrained {
+    /// Of a finished run; none where it has no pre-training, or its stage is no longer there.
+    ///
+    /// # Errors
+    /// If files cannot be read or do not fit.
+    pub fn of_row(store: &Store, row: &RunRow, device: &Device) -> Result<Option<Self>, RunError> {
+        let Some(key) = &row.stage_pretrain else { return Ok(None) };
+        let Some(stage) = store.recorded(key)? else { return Ok(None) };
+        let spec = spec_of(row)?;
+        let BackboneSpec::Vit(vit) = spec.backbone.clone();
+        let fail = |e: String| RunError::Weights(e);
+        let path = stage.artefact(&snapshots::file_of(&spec.pretrain))?;
+        let tensors = encoder_weights(weights::read(&path).map_err(|e| fail(e.to_string()))?);
+        let encoder = EncoderModel::with_weights(&vit, &tensors, &path, device).map_err(|e| fail(e.to_string()))?;
+        let person_mae = match &spec.pretrain.objective {
+            // The decoder is the last epoch's, and knows no earlier encoder.
+            ObjectiveSpec::PersonMae(objective)
+                if stage.artefacts().contains_key(DECODER_FILE) && path.ends_with(super::build::ENCODER_FILE) =>
+            {
+                let path = stage.artefact(DECODER_FILE)?;
+                let decoder = weights::read(&path).map_err(|e| fail(e.to_string()))?;
+                let task = PersonMae::with_weights(objective, &vit, &tensors, &decoder, &path, device);
+                Some(task.map_err(|e| fail(e.to_string()))?)
+            }
+            _ => None,
+        };
+        // A pre-training that shows its encoder no pictures leaves no stage.
+        let normalisation = spec.pretrain.objective.normalisation().unwrap_or(Normalisation::Half);
+        Ok(Some(Self { encoder, person_mae, vit, normalisation }))
+    }
+}
