@@ -109,7 +109,9 @@ pub fn rank(samples: &[&BTreeMap<i64, f64>], direction: Direction) -> Option<Ver
         common >= MIN_SEEDS && runner_up.test.is_some_and(|test| test.test == Test::Paired)
     };
     let testable = runner_up.is_some_and(paired);
-    let significant = testable && runner_up.and_then(|runner_up| runner_up.p_holm).is_some_and(|p| p < LEVEL);
+    // Where the best has seeds that the runner-up lacks, it may be worse at those that both have.
+    let is_ahead = runner_up.and_then(|runner_up| runner_up.test).is_some_and(|test| test.t * sign > 0.0);
+    let significant = testable && is_ahead && runner_up.and_then(|it| it.p_holm).is_some_and(|p| p < LEVEL);
     Some(Verdict { best, comparisons, testable, significant })
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks a store's results with Python's polars and numpy, and its encoders with onnxruntime.
+# Checks a store's results with Python's polars and numpy, its encoders with onnxruntime, event files with TensorBoard and
+# reports with a browser.
 #
 # Usage: tests/peers/check.sh STORE
 set -euo pipefail
@@ -13,3 +14,4 @@ python=$("$here/setup.sh")
 "$python" "$here/embedded.py" "$store" "$here/../../experiments/quickstart.yaml"
 "$python" "$here/readme_snippet.py" "$here/../../README.md" "$store"
 "$here/tensorboard.sh"
+"$here/report.sh" "$store" "$here/../../experiments/quickstart.yaml"

@@ -27,9 +27,9 @@ def run(*arguments):
 
 def hostile(folder, spec):
     """A report of a run with a hostile label, on pictures with hostile names."""
-    small = "{train_identities: 4, validation_identities: 2, test_identities: 6, pool_images: 32}"
+    small = "{train_identities: 4, validation_identities: 2, test_identities: 6}"
     made = folder / "made.yaml"
-    made.write_text(f"extends: {json.dumps(str(spec.resolve()))}\ndata: {{synthetic: {small}}}\n")
+    made.write_text(f"extends: {json.dumps(str(spec.resolve()))}\ndata: {{synthetic: {small}}}\nprotocol: frozen\n")
     run("data", "synth", "--spec", made, "--out", folder / "pictures", "--quiet")
     root = next(path.parent for path in (folder / "pictures").rglob("bounding_box_test"))
     for part in ("query", "bounding_box_test"):
@@ -38,7 +38,7 @@ def hostile(folder, spec):
     own = folder / "hostile.yaml"
     own.write_text(
         f"extends: {json.dumps(str(spec.resolve()))}\nname: hostile\ndata: {{market1501: {{root: {json.dumps(str(root))}}}}}\n"
-        f"validation: {{identities: 0}}\nprotocol: frozen\nseeds: [0]\n"
+        f"validation: {{identities: 0}}\nprotocol: frozen\nseeds: [0]\ntable: {{choose_on: test}}\n"
         f"sweep: {{list: [{{label: {json.dumps(HOSTILE)}, pretrain.objective: none}}]}}\n"
     )
     run("run", own, "--out", folder / "runs", "--quiet")

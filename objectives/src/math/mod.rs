@@ -3,6 +3,7 @@
 
 pub mod distance;
 pub mod expansion;
+pub mod footprint;
 pub mod kmeans;
 pub mod mask;
 pub mod neighbours;

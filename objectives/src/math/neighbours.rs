@@ -71,6 +71,15 @@ impl Neighbours {
     }
 }
 
+/// Neighbours of n pictures, each among its own. Who is another's neighbour has that one as a neighbour.
+pub trait Near: Sync {
+    /// Number of pictures.
+    fn count(&self) -> usize;
+
+    /// Neighbours of some of them, ascending; the same whenever they are asked for.
+    fn lists(&self, rows: &[usize]) -> Vec<Vec<u32>>;
+}
+
 /// The k smallest keys of those that were offered, in whatever order.
 struct Nearest {
     k: usize,

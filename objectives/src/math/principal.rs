@@ -1,5 +1,7 @@
 //! The directions in which features vary most: a plane on which many can be shown at once.
 
+/// Rows that the directions are found from, at most.
+const ROWS: usize = 4096;
 /// Rounds of the power iteration at most.
 const ROUNDS: usize = 1000;
 /// Change of a direction, squared, below which it has settled.
@@ -12,16 +14,19 @@ const SETTLED: f64 = 1e-20;
 /// # Shapes
 /// - `features`: `[n, d]`, row-major, `d = width`; output: `[n]` pairs
 pub fn plane(features: &[f32], width: usize) -> (Vec<[f64; 2]>, [f64; 2]) {
-    let n = features.len() / width.max(1);
+    let all = features.len() / width.max(1);
+    // Rows evenly apart: the directions of a few thousand are those of all.
+    let seen = || features.chunks_exact(width.max(1)).step_by(all.div_ceil(ROWS).max(1));
+    let n = seen().len();
     let mut means = vec![0.0; width];
-    for row in features.chunks_exact(width.max(1)) {
+    for row in seen() {
         for (mean, value) in means.iter_mut().zip(row) {
             *mean += f64::from(*value) / n as f64;
         }
     }
     let mut covariance = vec![0.0; width * width];
     let mut centered = vec![0.0; width];
-    for row in features.chunks_exact(width.max(1)) {
+    for row in seen() {
         for ((out, value), mean) in centered.iter_mut().zip(row).zip(&means) {
             *out = f64::from(*value) - mean;
         }
@@ -41,7 +46,7 @@ pub fn plane(features: &[f32], width: usize) -> (Vec<[f64; 2]>, [f64; 2]) {
                 covariance[i * width + j] -= value * axis[i] * axis[j];
             }
         }
-        *share = if total > 0.0 { value / total } else { 0.0 };
+        *share = if total > 0.0 { (value / total).max(0.0) } else { 0.0 };
         axes.push(axis);
     }
     let along = |row: &[f32], axis: &[f64]| -> f64 {

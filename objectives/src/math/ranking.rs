@@ -238,12 +238,14 @@ pub fn nearest(
         distances.rows(first..last, &mut rows); // [rows, g]
         let of_row = |row: &[f32]| {
             let mut all: Vec<(u32, f32)> = (0..).zip(row.iter().copied()).collect();
-            let by_distance = |a: &(u32, f32), b: &(u32, f32)| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0));
+            // As the evaluation orders them: NaN last, whatever its sign.
+            let key = |&(index, distance): &(u32, f32)| order_key(distance, index as usize);
             if k < all.len() {
-                all.select_nth_unstable_by(k, by_distance);
+                all.select_nth_unstable_by_key(k, key);
                 all.truncate(k);
+                all.shrink_to_fit();
             }
-            all.sort_unstable_by(by_distance);
+            all.sort_unstable_by_key(key);
             all
         };
         found.par_extend(rows.par_chunks_exact(gallery).map(of_row));

@@ -15,7 +15,7 @@
 
 use rayon::prelude::*;
 
-use super::neighbours::Neighbours;
+use super::neighbours::{Near, Neighbours};
 
 /// Share of a half set that must be in the set that it is to extend.
 const OVERLAP: (usize, usize) = (2, 3);
@@ -150,19 +150,9 @@ impl Jaccard {
         near
     }
 
-    /// For every picture those within `eps` of it, which is below 1, itself among them, in ascending order.
-    pub fn within(&self, eps: f32) -> Vec<Vec<u32>> {
-        let row = |scratch: &mut Scratch, i| {
-            let mut near = std::mem::take(&mut scratch.near);
-            self.visit(i, scratch, |j, distance| near.extend((distance <= eps).then_some(j)));
-            near.sort_unstable();
-            // A list of its own length: few of those that share a column are near.
-            let row = near.clone();
-            near.clear();
-            scratch.near = near;
-            row
-        };
-        (0..self.len()).into_par_iter().map_init(Scratch::default, row).collect()
+    /// Those within `eps`, which is below 1, of each picture.
+    pub fn within(&self, eps: f32) -> Within<'_> {
+        Within { jaccard: self, eps }
     }
 
     /// Says the distances of all pictures that share a column with one, in no order.
@@ -182,6 +172,33 @@ impl Jaccard {
             let shared = std::mem::take(&mut scratch.sums[j as usize]);
             say(j, (1.0 - shared / (2.0 - shared)).max(0.0));
         }
+    }
+}
+
+/// Pictures within a distance of each other; each is within it of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Within<'a> {
+    jaccard: &'a Jaccard,
+    eps: f32,
+}
+
+impl Near for Within<'_> {
+    fn count(&self) -> usize {
+        self.jaccard.len()
+    }
+
+    fn lists(&self, rows: &[usize]) -> Vec<Vec<u32>> {
+        let row = |scratch: &mut Scratch, &i: &usize| {
+            let mut near = std::mem::take(&mut scratch.near);
+            self.jaccard.visit(i, scratch, |j, distance| near.extend((distance <= self.eps).then_some(j)));
+            near.sort_unstable();
+            // A list of its own length: few of those that share a column are near.
+            let row = near.clone();
+            near.clear();
+            scratch.near = near;
+            row
+        };
+        rows.par_iter().map_init(Scratch::default, row).collect()
     }
 }
 

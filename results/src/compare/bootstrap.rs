@@ -1,19 +1,22 @@
-//! How sure a difference in mAP is: a bootstrap over seeds, identities and queries.
+//! How sure a difference in mAP is: a bootstrap over seeds and identities.
 //!
 //! Two settings were trained with the same seeds and evaluated on the same queries; `d(s, q)` is the difference of
 //! their average precisions at seed s and query q, and its mean over both is the difference in mAP. It would be
 //! another one with other seeds, and with other people: queries of one identity share its gallery pictures and are
-//! not independent. A replicate therefore draws seeds, then identities, then queries of each drawn identity, all with
-//! replacement. What is drawn of identities and queries holds for all drawn seeds: every seed was evaluated on the same
-//! queries, and drawing them anew for each seed would average out what the queries have in common (the bootstrap of
-//! crossed random effects, A. B. Owen, "The pigeonhole bootstrap", Ann. Appl. Stat. 1, 2007: never too narrow, and exact
-//! as far as what single queries do at single seeds matters little).
+//! not independent. A replicate therefore draws seeds, and identities with all their queries, with replacement. Queries
+//! are not drawn once more within an identity: what they vary is in the variance between identities already, and would
+//! count nearly twice (A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application, 1997, section 3.8).
+//!
+//! What is drawn of identities holds for all drawn seeds: every seed was evaluated on the same queries, and drawing
+//! them anew for each seed would average out what the queries have in common. For such crossed effects the bootstrap is
+//! exact but for what single identities do at single seeds, of which it counts too much (A. B. Owen, "The pigeonhole
+//! bootstrap", Ann. Appl. Stat. 1, 2007): where that is all there is, intervals are too wide.
 //!
 //! Percentiles of such replicates are too narrow where there are five seeds: they have 126 different samples. So the
-//! replicates give the variance; of it, the seeds' part, which n draws from n values make too small by (n - 1) / n,
-//! is made whole, and the interval is that of Student's t with the degrees of freedom of the parts (Satterthwaite,
-//! Biometrics Bull. 2, 1946): few where seeds differ most, many where people do. `it::results::compare` simulates
-//! coverage and false positives.
+//! replicates give the variance; of it, the parts of seeds and of identities, which n draws from n make too small by
+//! (n - 1) / n, are made whole, and the interval is that of Student's t with the degrees of freedom of the parts
+//! (Satterthwaite, Biometrics Bull. 2, 1946): few where seeds differ most, many where people do. `it::results::compare`
+//! simulates coverage and false positives.
 
 use crate::significance::{LEVEL, student_t_quantile, student_t_two_sided};
 
@@ -73,16 +76,19 @@ impl Paired {
         }
         let seeds = self.seed_means();
         let mean = mean(&seeds);
-        let drawn: Vec<f64> = (0..replicates).map(|replicate| self.replicate(&mut draws(replicate))).collect();
+        let sums = self.identity_sums();
+        let drawn: Vec<f64> = (0..replicates).map(|replicate| self.replicate(&sums, &mut draws(replicate))).collect();
         let spread = variance(&drawn);
         // Variance of a mean over n seeds, and the part of it that n draws from them have.
         let from_seeds = (n > 1).then(|| variance(&seeds) / n as f64);
         let drawn_of_seeds = from_seeds.map_or(0.0, |variance| variance * (n - 1) as f64 / n as f64);
-        let from_queries = (spread - drawn_of_seeds).max(0.0);
+        let identities = self.queries.len();
+        let whole = if identities > 1 { identities as f64 / (identities - 1) as f64 } else { 1.0 };
+        let from_queries = (spread - drawn_of_seeds).max(0.0) * whole;
         let total = from_seeds.unwrap_or(0.0) + from_queries;
         let part = |variance: f64, members: usize| variance * variance / (members.max(2) - 1) as f64;
-        let df = total * total
-            / (from_seeds.map_or(0.0, |variance| part(variance, n)) + part(from_queries, self.queries.len()));
+        let df =
+            total * total / (from_seeds.map_or(0.0, |variance| part(variance, n)) + part(from_queries, identities));
         let error = total.sqrt();
         // Below this, what is left is rounding.
         let largest = self.differences.iter().fold(0.0_f64, |size, value| size.max(value.abs()));
@@ -99,25 +105,34 @@ impl Paired {
         })
     }
 
-    /// Mean difference of one replicate.
-    fn replicate(&self, draw: &mut impl FnMut(usize) -> usize) -> f64 {
-        let (n, width) = (self.seeds(), self.width());
-        let mut of_query = vec![0.0; width];
+    /// Sum over the queries of each identity `[seeds, identities]`.
+    fn identity_sums(&self) -> Vec<f64> {
+        let mut sums = Vec::with_capacity(self.seeds() * self.queries.len());
+        for row in self.differences.chunks_exact(self.width()) {
+            let mut rest = row;
+            for &count in &self.queries {
+                let (own, after) = rest.split_at(count);
+                sums.push(own.iter().sum());
+                rest = after;
+            }
+        }
+        sums
+    }
+
+    /// Mean difference of one replicate, of sums over the queries of identities.
+    fn replicate(&self, sums: &[f64], draw: &mut impl FnMut(usize) -> usize) -> f64 {
+        let (n, identities) = (self.seeds(), self.queries.len());
+        let mut of_identity = vec![0.0; identities];
         for _ in 0..n {
             let seed = draw(n);
-            let row = &self.differences[seed * width..(seed + 1) * width];
-            for (sum, value) in of_query.iter_mut().zip(row) {
+            for (sum, value) in of_identity.iter_mut().zip(&sums[seed * identities..(seed + 1) * identities]) {
                 *sum += value;
             }
         }
-        let starts: Vec<usize> =
-            self.queries.iter().scan(0, |at, count| Some(std::mem::replace(at, *at + count))).collect();
         let (mut sum, mut count) = (0.0, 0);
-        for _ in 0..self.queries.len() {
-            let identity = draw(self.queries.len());
-            for _ in 0..self.queries[identity] {
-                sum += of_query[starts[identity] + draw(self.queries[identity])];
-            }
+        for _ in 0..identities {
+            let identity = draw(identities);
+            sum += of_identity[identity];
             count += self.queries[identity];
         }
         sum / (n * count) as f64

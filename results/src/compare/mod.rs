@@ -95,8 +95,8 @@ pub struct QueryChange {
     pub other: f64,
 }
 
-/// Compares the first setting with each of the others. `draws` gives every replicate of every comparison its own
-/// source of uniform whole numbers below the one it is asked with.
+/// Compares the first setting with each of the others. `draws` gives every replicate its own source of
+/// uniform whole numbers below the one it is asked with, the same for all comparisons.
 ///
 /// # Errors
 /// [`crate::ResultsError::NoRuns`] if nothing is selected, [`crate::ResultsError::Setting`] if a name fits no setting
@@ -112,13 +112,20 @@ pub fn compare<D: FnMut(usize) -> usize>(
     let settings = reference::settings(&runs, &fields, &options.table);
     let first = reference::find(&settings, &options.first)?;
     let mut compared = Vec::with_capacity(options.others.len());
+    let mut seen: Vec<&reference::Setting> = Vec::new();
     for name in &options.others {
         let other = reference::find(&settings, name)?;
+        // Named twice, it is compared once.
+        if seen.iter().any(|known| std::ptr::eq(*known, other)) {
+            continue;
+        }
+        seen.push(other);
         let pairs = pairing::pairs(&runs, first, other)?;
         let queries = query_rows(frames, &runs, &pairs.paired, &options.table.split)?;
         let table = pairing::Table::new(&queries, &pairs, first, other)?;
         compared.push(table.versus(options, &draws)?);
     }
+
     let p_values: Vec<f64> = compared.iter().filter_map(|versus| versus.difference.p).collect();
     let mut adjusted = holm(&p_values).into_iter();
     for versus in &mut compared {

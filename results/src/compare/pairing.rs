@@ -6,6 +6,7 @@ use polars::prelude::DataFrame;
 
 use super::reference::Setting;
 use super::{CompareOptions, Paired, QueryChange, Verdict, Versus};
+use crate::table::select;
 use crate::{Result, ResultsError, decode};
 
 /// Two runs with the same seeds.
@@ -34,18 +35,33 @@ pub(super) fn pairs(runs: &DataFrame, first: &Setting, other: &Setting) -> Resul
     if std::ptr::eq(first, other) {
         return Err(incomparable("they are one setting".to_owned()));
     }
-    let by_seeds = |setting: &Setting| -> BTreeMap<(i64, i64), usize> {
-        let seeds = |row| Some((decode::int(runs, "seed_pretrain", row)?, decode::int(runs, "seed_downstream", row)?));
-        setting.rows.iter().filter(|&&row| is_finished(runs, row)).filter_map(|&row| Some((seeds(row)?, row))).collect()
+    let by_seeds = |setting: &Setting| -> Result<BTreeMap<(i64, i64), usize>> {
+        let mut found = BTreeMap::new();
+        for &row in setting.rows.iter().filter(|&&row| is_finished(runs, row)) {
+            let seed = |column| decode::int(runs, column, row).unwrap_or_default();
+            if found.insert((seed("seed_pretrain"), seed("seed_downstream")), row).is_some() {
+                let reason = format!(
+                    "`{}` has runs of several data sets or evaluations; choose by --experiment or --spec",
+                    setting.name
+                );
+                return Err(incomparable(reason));
+            }
+        }
+        Ok(found)
     };
-    let others = by_seeds(other);
-    let mut pairs = Vec::new();
-    for (seeds, row) in by_seeds(first) {
+    // What an experiment itself sweeps is what it asks about.
+    let asked: &[(&str, &str)] = if select::is_swept(runs) { &[] } else { &[("protocol", "evaluation protocols")] };
+    let others = by_seeds(other)?;
+    let mut pairs: Vec<Pair> = Vec::new();
+    for (seeds, row) in by_seeds(first)? {
         let Some(&partner) = others.get(&seeds) else { continue };
-        for (column, what) in [("protocol", "evaluation protocols"), ("dataset_fingerprint", "data")] {
-            let [a, b] = [row, partner].map(|row| decode::text(runs, column, row).unwrap_or_default());
-            if a != b {
-                return Err(incomparable(format!("their {what} differ: `{a}` and `{b}`")));
+        for &(column, what) in asked.iter().chain(&[("dataset_fingerprint", "data")]) {
+            let text = |row| decode::text(runs, column, row).unwrap_or_default();
+            let known = pairs.first().map_or(row, |pair| pair.first);
+            for other in [row, partner] {
+                if text(known) != text(other) {
+                    return Err(incomparable(format!("their {what} differ: `{}` and `{}`", text(known), text(other))));
+                }
             }
         }
         let id = |row| decode::text(runs, "run_id", row).unwrap_or_default();

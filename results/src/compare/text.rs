@@ -17,10 +17,11 @@ const DEFAULT_WIDTH: usize = 80;
 pub fn text(compared: &[Versus], options: &CompareOptions) -> String {
     let width = options.table.width.unwrap_or(DEFAULT_WIDTH);
     let signs = if options.table.ascii { Signs::ASCII } else { Signs::UNICODE };
+    let tested = compared.iter().filter(|versus| versus.p_holm.is_some()).count();
     let mut lines = Vec::new();
     for versus in compared {
         lines.push(format!("{} against {}, mAP on {}", versus.first, versus.other, options.table.split));
-        lines.extend(statements(versus, compared.len()).into_iter().map(|line| format!("  {line}")));
+        lines.extend(statements(versus, tested).into_iter().map(|line| format!("  {line}")));
         for (title, changes) in [("gained most", &versus.gained), ("lost most", &versus.lost)] {
             if !changes.is_empty() {
                 lines.push(format!("  {title}, AP %:"));
@@ -30,7 +31,7 @@ pub fn text(compared: &[Versus], options: &CompareOptions) -> String {
         lines.push(String::new());
     }
     lines.push(format!(
-        "[ , ] is the 95 % confidence interval of the difference, by a bootstrap over seeds, identities and queries ({} \
+        "[ , ] is the 95 % confidence interval of the difference, by a bootstrap over seeds and over identities with their queries ({} \
          replicates); gains are means over the paired seeds",
         options.replicates
     ));
@@ -62,7 +63,7 @@ fn statements(versus: &Versus, comparisons: usize) -> Vec<String> {
         if share.is_finite() {
             basis = format!("{basis}; {:.0} % of the variance is due to seeds", share * 100.0);
         }
-    } else {
+    } else if versus.difference.interval.is_some() {
         basis = format!("{basis}; the interval knows nothing of other seeds");
     }
     lines.push(basis);
@@ -98,8 +99,8 @@ fn conclusion(versus: &Versus, comparisons: usize) -> String {
         Verdict::TooFewSeeds { needed } => {
             let needed = match needed {
                 Some(needed) => format!("; a difference of this size takes about {needed}"),
-                None if versus.difference.from_seeds.is_none() => String::new(),
-                None => "; a difference of this size is not told by more of them: it takes more identities".to_owned(),
+                None if versus.difference.from_seeds.is_none() || versus.difference.interval.is_none() => String::new(),
+                None => "; one of this size, at this spread over identities, takes more identities".to_owned(),
             };
             format!("neither is called better, which takes {MIN_SEEDS} paired seeds{needed}")
         }

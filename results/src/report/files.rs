@@ -6,7 +6,7 @@ use crate::export::export;
 use crate::table::{Format, TableOptions};
 
 impl Page {
-    /// Names and contents: every chart as SVG for white paper and as CSV, every picture as PNG, the table as CSV and
+    /// Names and contents: every chart as SVG for white paper and as CSV, every picture, the table as CSV and
     /// Markdown. The names are plain file names, and no two are equal.
     ///
     /// # Errors

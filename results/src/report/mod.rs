@@ -2,7 +2,7 @@
 //!
 //! Charts are plain data until they are drawn, so that what is drawn, what stands in the tables below and what is
 //! exported as CSV are the same numbers. They are made of the same rows as the table, by the same rules: failed runs
-//! enter none, and settings that differ are never pooled. Pictures are made elsewhere and handed to the page as PNG.
+//! enter none, and settings that differ are never pooled. Pictures are made elsewhere and handed to the page encoded.
 //!
 //! The page is one file. It loads nothing, runs nothing, and tells the browser to allow neither.
 

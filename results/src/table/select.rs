@@ -124,7 +124,7 @@ pub(crate) fn check_protocols(runs: &DataFrame, shown: &[&Field]) -> Result<usiz
 }
 
 /// Whether all runs are of one experiment whose swept fields below `protocol` tell the evaluation protocols apart.
-fn is_swept(runs: &DataFrame) -> bool {
+pub(crate) fn is_swept(runs: &DataFrame) -> bool {
     let path = format!("{CFG}protocol");
     let swept: Vec<&str> = decode::names(runs).into_iter().filter(|name| name.starts_with(&path)).collect();
     let mut told: BTreeMap<String, Option<String>> = BTreeMap::new();

@@ -13,7 +13,7 @@ use super::tune::{Chosen, Trials};
 use super::{Setup, count, print, user_folder};
 use crate::calibration::{Calibration, Estimate, splits};
 use crate::cli::PlanArgs;
-use crate::engine::{Datasets, Machine, OpenData, Plan, StageDef, StageKind, calibrate};
+use crate::engine::{Datasets, Machine, OpenData, Plan, StageDef, StageKind, calibrate, footprint};
 use crate::exit::RunError;
 use crate::progress::short_duration;
 use crate::store::Store;
@@ -142,6 +142,7 @@ pub(super) fn describe(
         }
         let uses: usize = plan.runs.iter().filter(|run| run.stages.iter().any(|s| of_kind.contains(s))).count();
         let left = of_kind.iter().filter(|&&i| states[i] != State::Done);
+        let bound = left.clone().filter_map(|&i| footprint::bytes(&plan.stages[i])).max();
         let known: Vec<Option<Estimate>> = left.map(|&i| calibration.estimate(&plan.stages[i], machine)).collect();
         unknown += known.iter().filter(|estimate| estimate.is_none()).count();
         let known: Vec<Estimate> = known.into_iter().flatten().collect();
@@ -154,6 +155,8 @@ pub(super) fn describe(
         let mut parts: Vec<String> = numbers.collect();
         parts.extend(step_time(&known));
         parts.extend(bytes.map(short_bytes));
+        let work = if kind == StageKind::Evaluate { "ranking" } else { "clustering" };
+        parts.extend(bound.map(|bound| format!("{work} at most {}", short_bytes(bound))));
         let (kind, uses) = (kind.name(), count(uses, "run"));
         let _ = writeln!(text, "  {kind:<9} {:>4} for {uses}: {}", of_kind.len(), parts.join(", "));
     }

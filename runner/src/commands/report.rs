@@ -12,7 +12,7 @@ use super::chosen::store_of;
 use super::run::listen;
 use super::table::{choose_on, metrics, selected_plan};
 use super::{Setup, count};
-use crate::cli::ReportArgs;
+use crate::cli::{ReportArgs, SpecArgs};
 use crate::engine::Machine;
 use crate::exit::RunError;
 use crate::progress::short_duration;
@@ -61,7 +61,7 @@ pub(super) fn report(args: &ReportArgs) -> Result<(), RunError> {
     let rows: Vec<RunRow> = frames.rows()?.into_iter().filter(|row| ids.contains(&row.run_id)).collect();
     let page = Page {
         title: experiment.name.clone(),
-        facts: facts(&experiment, &args.spec.overrides, &rows, plan.runs.len(), &made.notes),
+        facts: facts(&experiment, &args.spec, &rows, plan.runs.len(), &made.notes),
         spec_yaml: spec_text(&experiment)?,
         table,
         charts,
@@ -98,7 +98,7 @@ fn spec_text(experiment: &Experiment) -> Result<String, RunError> {
 /// What was run, where, by which program, and what it has cost.
 fn facts(
     experiment: &Experiment,
-    overrides: &[String],
+    asked: &SpecArgs,
     rows: &[RunRow],
     planned: usize,
     notes: &[String],
@@ -108,13 +108,13 @@ fn facts(
         if values.is_empty() { "unknown".to_owned() } else { values.into_iter().collect::<Vec<_>>().join(", ") }
     };
     let failed = rows.iter().filter(|row| row.status == reid_results::Status::Failed).count();
-    let mut facts = vec![("Spec".to_owned(), experiment.path.display().to_string())];
+    let mut facts = vec![("Spec".to_owned(), asked.spec.display().to_string())];
     let mut add = |name: &str, value: String| facts.push((name.to_owned(), value));
     if !experiment.description.is_empty() {
         add("About", experiment.description.clone());
     }
-    if !overrides.is_empty() {
-        add("Overrides", overrides.join(" "));
+    if !asked.overrides.is_empty() {
+        add("Overrides", asked.overrides.join(" "));
     }
     add("Runs", format!("{} of {planned} finished, {failed} failed", rows.len() - failed));
     add("Commit that computed", distinct(&|row| row.computed_commit.clone().or_else(|| row.program_commit.clone())));
@@ -153,7 +153,13 @@ fn changes(rows: &[RunRow]) -> String {
     .into_iter()
     .flatten()
     .collect();
-    if parts.is_empty() { "none".to_owned() } else { parts.join("; ") }
+    let is_unknown = rows.iter().all(|row| row.spec_dirty.is_none() && row.program_dirty.is_none());
+    match parts.as_slice() {
+        [] if is_unknown => "unknown".to_owned(),
+        [] if rows.iter().any(|row| row.spec_dirty.is_none()) => "none that is known".to_owned(),
+        [] => "none".to_owned(),
+        parts => parts.join("; "),
+    }
 }
 
 fn count_runs(number: usize) -> String {
@@ -174,7 +180,7 @@ fn span(rows: &[RunRow]) -> String {
     }
 }
 
-/// Time of all distinct stages: what runs share counts once.
+/// Time of all trainings: a pre-training that runs share counts once, one on the source of an adaptation with each of them.
 fn cost(rows: &[RunRow]) -> String {
     let mut stages: std::collections::BTreeMap<&str, f64> = std::collections::BTreeMap::new();
     let mut rest = 0.0;
@@ -183,7 +189,9 @@ fn cost(rows: &[RunRow]) -> String {
         let mut known = 0.0;
         for (key, seconds) in parts {
             if let (Some(key), Some(seconds)) = (key, seconds) {
-                stages.insert(key, seconds);
+                // Runs may take a stage's encoder at different epochs: the stage has gone on to the last of them.
+                let whole: &mut f64 = stages.entry(key).or_default();
+                *whole = whole.max(seconds);
                 known += seconds;
             }
         }
@@ -193,7 +201,7 @@ fn cost(rows: &[RunRow]) -> String {
     let memory = rows.iter().filter_map(|row| row.peak_rss_bytes).max();
     let memory = memory.map_or(String::new(), |bytes| format!(", at most {} MiB of memory", bytes >> 20));
     format!(
-        "{} of computing, shared stages counted once{memory}",
+        "{} of computing, pre-trainings that runs share counted once{memory}",
         short_duration(std::time::Duration::from_secs_f64(total))
     )
 }

@@ -154,7 +154,7 @@ impl Seen {
                 let _ = writeln!(text, "; follows {}, which is not finished", input.label);
                 return text;
             }
-            _ => _ = writeln!(text, "; nearest is {label}, finished {when}"),
+            _ => _ = writeln!(text, "\n    nearest: {label}, finished {when}"),
         }
         fields(&mut text, "    ", &nearest.differences);
         match waits {

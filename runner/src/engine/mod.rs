@@ -6,6 +6,7 @@ mod checkpoint;
 mod datasets;
 mod execute;
 mod export;
+pub mod footprint;
 mod health;
 mod imports;
 mod live;

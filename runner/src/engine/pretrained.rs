@@ -28,17 +28,25 @@ pub struct Pretrained {
 }
 
 impl Pretrained {
-    /// Of a finished run; none where it has no pre-training, or its stage is no longer there.
+    /// Of a finished run; none where it has no pre-training.
     ///
     /// # Errors
-    /// If files cannot be read or do not fit.
+    /// [`RunError::NothingSelected`] if its stage, or the encoder of its epoch, is no longer there; others if files cannot be
+    /// read or do not fit.
     pub fn of_row(store: &Store, row: &RunRow, device: &Device) -> Result<Option<Self>, RunError> {
         let Some(key) = &row.stage_pretrain else { return Ok(None) };
-        let Some(stage) = store.recorded(key)? else { return Ok(None) };
+        let gone = |what: &str| {
+            RunError::NothingSelected(format!("{what} is missing or damaged; run its spec again: {}", row.run_id))
+        };
+        let stage = store.recorded(key)?.ok_or_else(|| gone("its pre-training"))?;
         let spec = spec_of(row)?;
         let BackboneSpec::Vit(vit) = spec.backbone.clone();
         let fail = |e: String| RunError::Weights(e);
-        let path = stage.artefact(&snapshots::file_of(&spec.pretrain))?;
+        let file = snapshots::file_of(&spec.pretrain);
+        if !stage.artefacts().contains_key(&file) {
+            return Err(gone("the encoder of its epoch"));
+        }
+        let path = stage.artefact(&file)?;
         let tensors = encoder_weights(weights::read(&path).map_err(|e| fail(e.to_string()))?);
         let encoder = EncoderModel::with_weights(&vit, &tensors, &path, device).map_err(|e| fail(e.to_string()))?;
         let person_mae = match &spec.pretrain.objective {

@@ -280,7 +280,10 @@ impl RowContext<'_> {
                 && known.row.flops_pretrain == row.flops_pretrain
                 && known.row.marks == row.marks
         };
-        if self.before.is_some_and(same) || self.written_by_another(&run.id)?.as_ref().is_some_and(same) {
+        let has_queries = self.engine.store.results().join("queries").join(format!("{}.parquet", run.id)).exists();
+        // Scores that were pruned come back, as everything that is derived from stages.
+        let is_there = self.before.is_some_and(same) || self.written_by_another(&run.id)?.as_ref().is_some_and(same);
+        if is_there && has_queries {
             return Ok(());
         }
         Ok(reid_results::write_run(&self.engine.store.results(), &row, &steps, &queries)?)

@@ -53,7 +53,11 @@ impl DataServices {
             let Size(h, w) = group.size;
             let images = Tensor::from_slice(&group.pixels, (batch.len(), 3, h, w), &self.device)?;
             let embedded = model.embed(&images, &batch.cameras)?; // [b, d]
-            features.width = embedded.dim(1)?;
+            if features.width == 0 {
+                features.width = embedded.dim(1)?;
+                let rows = self.records(split).len().min(batches.saturating_mul(batch.len()));
+                features.values.reserve_exact(rows * features.width);
+            }
             features.values.extend(embedded.flatten_all()?.to_vec1::<f32>()?);
             features.records.extend(&batch.images);
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reid_data::dataset::{Record, Split};
 use reid_objectives::math::principal;
-use reid_objectives::math::ranking::{Labels, RankSpec, SquaredEuclidean, rank};
+use reid_objectives::math::ranking::{CmcShots, Labels, RankSpec, SquaredEuclidean, rank};
 use reid_objectives::task::Features;
 use reid_results::report::{Axis, Chart, Point, Scale, Series};
 
@@ -53,7 +53,7 @@ pub(super) fn chart(shown: &Shown, ranked: &Ranked) -> Option<Chart> {
         for (at, (_, gallery)) in galleries.iter().enumerate().filter(|(_, (other, _))| *other != camera) {
             let distances = SquaredEuclidean::new(&query.values, &gallery.values, width);
             let [of_query, of_gallery] = [query, gallery].map(|of| Labels { pids: &of.pids, cameras: &of.cameras });
-            let ranking = rank(&distances, of_query, of_gallery, RankSpec::default(), 1);
+            let ranking = rank(&distances, of_query, of_gallery, RankSpec { cmc: CmcShots::All, ..shown.ranking }, 1);
             if ranking.valid > 0 {
                 let map = ranking.map * 100.0;
                 points.push(Point { x: at as f64, y: map, low: None, high: None, n: ranking.valid });

@@ -35,7 +35,7 @@ fn pictures(shown: &Shown, count: usize) -> Result<Vec<Image>, RunError> {
     Ok(chosen)
 }
 
-/// The encoder's look at pictures, resized to what it takes and normalised as in its evaluation.
+/// The encoder's look at pictures, resized to what it takes and normalised as in its pre-training.
 fn look(encoder: &EncoderModel, images: &[Image], size: Size, normalisation: Normalisation) -> Result<Look, RunError> {
     let (mean, std) = normalisation.mean_std();
     let mut resizer = Resizer::new();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use reid_data::dataset::{Record, Split};
 use reid_data::spec::Size;
+use reid_objectives::math::distance::normalize_rows;
 use reid_objectives::math::ranking::SameCamera;
 use reid_objectives::task::Features;
 use reid_results::QueryRow;
@@ -29,20 +30,25 @@ pub(super) struct Ranked {
 impl Ranked {
     /// The first [`TOP`] of every query, without those that the evaluation leaves out.
     pub(super) fn of(shown: &Shown) -> Result<Self, RunError> {
-        let query = shown.model.features(&shown.services, Split::Query)?;
-        let gallery = shown.model.features(&shown.services, Split::Gallery)?;
+        let mut query = shown.model.features(&shown.services, Split::Query)?;
+        let mut gallery = shown.model.features(&shown.services, Split::Gallery)?;
         let dataset = &shown.data.dataset;
         let record = |split, index: u32| -> &Record { &dataset.split(split)[index as usize] };
         let is_left_out = |of: &Record, found: &Record| {
-            shown.same_camera == SameCamera::Removed && of.pid == found.pid && of.camera == found.camera
+            shown.ranking.same_camera == SameCamera::Removed && of.pid == found.pid && of.camera == found.camera
         };
-        // As many more as one person has pictures of one camera.
-        let mut together: BTreeMap<(i64, u32), usize> = BTreeMap::new();
-        for &index in &gallery.records {
-            let Record { pid, camera, .. } = record(Split::Gallery, index);
-            *together.entry((*pid, *camera)).or_default() += 1;
+        // As many more as a query has pictures that are left out.
+        let of = |record: &Record| (record.pid, record.camera);
+        let mut left_out: BTreeMap<(i64, u32), usize> = BTreeMap::new();
+        if shown.ranking.same_camera == SameCamera::Removed {
+            left_out.extend(query.records.iter().map(|&index| (of(record(Split::Query, index)), 0)));
         }
-        let most = together.values().max().copied().unwrap_or(0);
+        for &index in &gallery.records {
+            if let Some(count) = left_out.get_mut(&of(record(Split::Gallery, index))) {
+                *count += 1;
+            }
+        }
+        let most = left_out.values().max().copied().unwrap_or(0);
         let nearest = shown.model.nearest(&query, &gallery, TOP + most);
         let mut lists = BTreeMap::new();
         for (&index, found) in query.records.iter().zip(nearest) {
@@ -50,6 +56,10 @@ impl Ranked {
             let kept = found.into_iter().map(|(row, _)| gallery.records[row as usize]);
             let kept = kept.filter(|&found| !is_left_out(of, record(Split::Gallery, found)));
             lists.insert(index, kept.take(TOP).collect());
+        }
+        // What an evaluation moves towards neighbours has not been brought to length 1 before.
+        for features in [&mut query, &mut gallery] {
+            normalize_rows(&mut features.values, features.width);
         }
         Ok(Self { query, gallery, lists })
     }
@@ -130,15 +140,17 @@ pub(super) fn contrast(
             if queries.is_empty() {
                 continue;
             }
+            let (better, worse) = if which == "gain" { (first, other) } else { (other, first) };
             let about = rows.iter().map(|row| {
                 let before = known.get(&row.query).copied().unwrap_or(f64::NAN);
-                format!("{} (AP {:.1} % and {:.1} %)", row.path, row.ap * 100.0, before * 100.0)
+                let (high, low) = if which == "gain" { (row.ap, before) } else { (before, row.ap) };
+                format!("{} (AP {:.1} % against {:.1} %)", row.path, high * 100.0, low * 100.0)
             });
             let caption = format!(
                 "What {} finds where {} gains most over {}, from above: {}. From {}.",
                 shown.name,
-                if which == "gain" { &first.name } else { &other.name },
-                if which == "gain" { &other.name } else { &first.name },
+                better.name,
+                worse.name,
                 about.collect::<Vec<_>>().join("; "),
                 shown.basis()
             );

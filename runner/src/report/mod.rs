@@ -16,7 +16,7 @@ use reid_data::dataset::Split;
 use reid_data::image::Image;
 use reid_data::spec::Size;
 use reid_data::synthetic::encode_jpeg;
-use reid_objectives::math::ranking::SameCamera;
+use reid_objectives::math::ranking::RankSpec;
 use reid_results::report::{Chart, Figure, Picture, PictureSection};
 use reid_results::{Frames, QueryRow, RunRow, SettingRuns};
 
@@ -66,7 +66,8 @@ struct Shown {
     model: RunModel,
     data: Arc<OpenData>,
     services: DataServices,
-    same_camera: SameCamera,
+    /// What counts in a ranked gallery.
+    ranking: RankSpec,
     scores: Vec<QueryRow>,
 }
 
@@ -105,18 +106,16 @@ pub(crate) fn make(of: &Materials) -> Result<Made, RunError> {
             return Err(RunError::Interrupted { cause: of.interrupt.cause().unwrap_or("a signal") });
         }
         of.progress.line(format_args!("pictures of {}", setting.name));
-        let shown = match shown(of, at, setting, row, run) {
-            Ok(shown) => shown,
-            Err(RunError::NothingSelected(why)) => {
-                made.notes.push(format!("no pictures of {}: {why}", setting.name));
-                continue;
-            }
-            Err(other) => return Err(other),
-        };
+        let shown = shown(of, at, setting, row, run);
+        let Some(shown) = noted(shown, &mut made.notes, &setting.name)? else { continue };
+        if shown.scores.is_empty() {
+            made.notes.push(format!("{}: no scores of its queries are kept, which choose what is shown", setting.name));
+        }
         // Settings that share a pre-training show it once.
-        if row.stage_pretrain.as_ref().is_some_and(|key| seen.insert(key.clone()))
-            && let Some(pretrained) = Pretrained::of_row(of.store, row, &of.machine.device)?
-        {
+        let take = &run.run.spec.pretrain.take;
+        let is_new = row.stage_pretrain.as_ref().is_some_and(|key| seen.insert((key.clone(), format!("{take:?}"))));
+        let pretrained = if is_new { Pretrained::of_row(of.store, row, &of.machine.device) } else { Ok(None) };
+        if let Some(pretrained) = noted(pretrained, &mut made.notes, &setting.name)?.flatten() {
             let [height, width] = pretrained.vit.image;
             let size = Size(height, width);
             attention.extend(encoder::attention(&shown, &pretrained.encoder, size, pretrained.normalisation)?);
@@ -156,10 +155,22 @@ pub(crate) fn make(of: &Materials) -> Result<Made, RunError> {
     made.sections.extend(section(
         "reconstructions",
         "What is predicted",
-        "PersonMAE's decoder on pictures of the pool.",
+        "PersonMAE's decoder on pictures that it was trained on.",
         regions,
     ));
     Ok(made)
+}
+
+/// What there is; that a run or a stage is gone is a note and no error.
+fn noted<T>(found: Result<T, RunError>, notes: &mut Vec<String>, name: &str) -> Result<Option<T>, RunError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(RunError::NothingSelected(why)) => {
+            notes.push(format!("no pictures of {name}: {why}"));
+            Ok(None)
+        }
+        Err(other) => Err(other),
+    }
 }
 
 /// A section, if there is something in it.
@@ -230,7 +241,7 @@ fn shown(of: &Materials, at: usize, setting: &SettingRuns, row: &RunRow, run: &R
         model,
         services: services(of, &data),
         data,
-        same_camera: run.run.spec.protocol.evaluation().same_camera,
+        ranking: run.run.spec.protocol.evaluation().rank(),
         scores: of.frames.query_scores(&row.run_id, SPLIT)?,
     })
 }

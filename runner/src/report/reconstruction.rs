@@ -50,7 +50,7 @@ pub(super) fn figure(
     }
     let caption = format!(
         "{}: RegionA as the encoder sees it (hidden patches gray), RegionA, RegionB, and what is predicted of RegionB, of the \
-         pool's first pictures; the mean and deviation of predicted patches are RegionB's own where the loss leaves them \
+         first pictures that it was trained on; the mean and deviation of predicted patches are RegionB's own where the loss leaves them \
          open. From {}.",
         shown.name,
         shown.encoder_basis()

@@ -214,7 +214,8 @@ fn why_names_the_fields_in_which_the_nearest_stage_differs() {
         changed.text(),
         &[
             "tiny: 0 of 2 stages finished",
-            "train none s0: not finished; nearest is train none s0, finished ",
+            "train none s0: not finished\n",
+            "    nearest: train none s0, finished ",
             "    supervised.train.lr: 0.02 here, 0.01 there\n",
             "evaluate none s0: not finished; follows train none s0, which is not finished\n",
         ],

@@ -6,12 +6,12 @@ use candle_core::Device;
 use proptest::prelude::*;
 use reid_data::dataset::{Record, Split};
 use reid_data::views::ViewBatch;
-use reid_objectives::cluster::dbscan::dbscan;
+use reid_objectives::cluster::dbscan::{dbscan, dbscan_in};
 use reid_objectives::cluster::jaccard::{JaccardSpec, jaccard};
 use reid_objectives::cluster::memory::ClusterMemory;
 use reid_objectives::cluster::quality::{Quality, quality};
 use reid_objectives::math::distance::normalize_rows;
-use reid_objectives::math::neighbours::Neighbours;
+use reid_objectives::math::neighbours::{Near, Neighbours};
 use reid_objectives::math::reciprocal::Scratch;
 use reid_objectives::protocols::model::EncoderModel;
 use reid_objectives::protocols::usl::Usl;
@@ -124,6 +124,10 @@ proptest! {
         }
         let neighbours: Vec<Vec<u32>> = lists.iter().map(|list| list.iter().copied().collect()).collect();
         let labels = dbscan(&neighbours, min_samples);
+        // Whatever of the lists is kept.
+        for room in [0, 3, 20, 60] {
+            prop_assert_eq!(&dbscan_in(&neighbours, min_samples, room), &labels);
+        }
         let is_core = |i: usize| neighbours[i].len() >= min_samples;
         for (i, list) in neighbours.iter().enumerate() {
             let cores: Vec<u32> = list.iter().copied().filter(|&j| is_core(j as usize)).collect();
@@ -156,7 +160,7 @@ fn clusters_do_not_depend_on_threads() {
             let rows: Vec<Vec<(u32, u32)>> = (0..jaccard.len())
                 .map(|i| jaccard.near(i, &mut scratch).into_iter().map(|(j, d)| (j, d.to_bits())).collect())
                 .collect();
-            (rows, jaccard.within(0.5))
+            (rows, jaccard.within(0.5).lists(&(0..jaccard.len()).collect::<Vec<_>>()))
         })
     };
     let one = run(1);

@@ -68,9 +68,9 @@ impl World {
     }
 }
 
-/// Where seeds decide, where people do, and between; few and many seeds. Of 400 studies a share of 0.95 is found
-/// between 0.92 and 0.98 nearly always; the intervals may be too wide where single queries at single seeds decide, but
-/// not much too narrow anywhere.
+/// Where seeds decide, where people or queries do, and between; few and many of them. Of 400 studies a share of 0.95 is
+/// found between 0.92 and 0.98 nearly always. Where single queries at single seeds are all there is, the intervals are
+/// too wide.
 #[test]
 fn intervals_hold_the_truth_as_often_as_they_say() {
     let base = World {
@@ -89,12 +89,14 @@ fn intervals_hold_the_truth_as_often_as_they_say() {
         ("seeds", World { of_seed: 0.05, of_identity: 0.01, of_query: 0.02, of_both: 0.01, ..base }),
         ("three seeds", World { seeds: 3, of_seed: 0.02, ..base }),
         ("ten seeds", World { seeds: 10, of_seed: 0.02, ..base }),
+        ("queries", World { of_seed: 0.0, of_identity: 0.01, of_query: 0.3, of_both: 0.01, ..base }),
+        ("few people", World { identities: 8, of_seed: 0.0, ..base }),
         ("noise", World { of_seed: 0.0, of_identity: 0.0, of_query: 0.0, of_both: 0.1, ..base }),
     ];
     for (name, world) in worlds {
         let coverage = world.coverage(400);
-        assert!((0.92..=1.0).contains(&coverage), "{name}: {coverage}");
-        assert!(name == "noise" || coverage < 0.99, "{name}: too wide, {coverage}");
+        let widest = if name == "noise" { 1.0 } else { 0.98 };
+        assert!((0.92..=widest).contains(&coverage), "{name}: {coverage}");
     }
 }
 

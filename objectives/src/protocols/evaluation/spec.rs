@@ -54,7 +54,7 @@ impl Default for EvaluationSpec {
 
 impl EvaluationSpec {
     /// What counts in a ranked gallery.
-    pub(crate) fn rank(&self) -> RankSpec {
+    pub fn rank(&self) -> RankSpec {
         let Self { same_camera, average_precision, cmc, .. } = *self;
         RankSpec { same_camera, average_precision, cmc }
     }
