@@ -37,10 +37,16 @@ pub fn text(compared: &[Versus], options: &CompareOptions) -> String {
     ));
     let mut text = String::new();
     for line in lines.iter().map(|line| signs.translate(&clean(line))) {
+        let own = line.trim_start();
+        let indent = &line[..line.len() - own.len()];
         // Breaking a line costs it its columns.
-        let broken = if line.chars().count() > width { wrap(&line, width) } else { vec![line] };
+        let broken = if line.chars().count() > width {
+            wrap(own, width.saturating_sub(indent.len()))
+        } else {
+            vec![own.to_owned()]
+        };
         for line in broken {
-            text.push_str(line.trim_end());
+            text.push_str(format!("{indent}{line}").trim_end());
             text.push('\n');
         }
     }
@@ -61,7 +67,7 @@ fn statements(versus: &Versus, comparisons: usize) -> Vec<String> {
     if let Some(from_seeds) = versus.difference.from_seeds {
         let share = from_seeds / (from_seeds + versus.difference.from_queries);
         if share.is_finite() {
-            basis = format!("{basis}; {:.0} % of the variance is due to seeds", share * 100.0);
+            basis = format!("{basis}; {:.0} % of the variance from seeds", share * 100.0);
         }
     } else if versus.difference.interval.is_some() {
         basis = format!("{basis}; the interval knows nothing of other seeds");
