@@ -53,6 +53,7 @@ pub fn reranking(queries: usize, gallery: usize, width: usize, k1: usize, k2: us
 pub fn clustering(n: usize, width: usize, k1: usize, k2: usize, min_samples: usize) -> u64 {
     let features = WORD * (width + 1) * n;
     // Kept lists, those of what is no core, and a block of those that are made again.
-    let lists = WORD * ROOM + n * (LIST + WORD * min_samples) + WORD * (ROOM / 4).max(16 * n);
+    let room = |entries: usize| WORD * entries.min(n * n);
+    let lists = room(ROOM) + n * (LIST + WORD * min_samples) + room((ROOM / 4).max(16 * n));
     rounded(features + lists) + neighbourhoods(n, width, k1, k2)
 }
