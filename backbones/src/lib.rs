@@ -22,7 +22,8 @@ pub const ALGORITHM_VERSION: u32 = 4;
 pub use encoder::{Capture, Captured, Encoder, Input, MaskedPatches, Tokens};
 pub use error::{BackboneError, Result};
 pub use kernels::{
-    InstructionSet, KeepLarge, instruction_set, quiet_candle, release_memory, use_instruction_set, use_threads,
+    InstructionSet, KeepLarge, instruction_set, quiet_candle, release_memory, use_instruction_set, use_own_threads,
+    use_threads,
 };
 pub use ops::{DropPath, Keep};
 pub use params::{Compute, Gradients, ModuleId, ParamStore, Params};

@@ -21,7 +21,7 @@ pub struct Experiment {
     pub path: PathBuf,
     /// Overrides of the command line, verbatim.
     pub overrides: Vec<String>,
-    /// Every sweep point with every seed: points in the order written, seeds within each. With a [`Self::tuning`]
+    /// Every sweep point with every one of its seeds: points in the order written, seeds within each. With a [`Self::tuning`]
     /// the settings to be chosen are still those of the file; [`Self::with_choice`] has the runs that count.
     pub runs: Vec<ResolvedRun>,
     /// Whether seeds were written as `{pretrain: .., downstream: ..}`.

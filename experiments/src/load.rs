@@ -50,6 +50,8 @@ struct Loader<'a> {
 /// A sweep point that has been resolved.
 struct Resolved {
     label: String,
+    /// Seeds of its own, instead of the experiment's.
+    seeds: Option<Vec<Seeds>>,
     /// What the sweep has set.
     settings: Vec<Setting>,
     spec: RunSpec,
@@ -68,12 +70,17 @@ impl Loader<'_> {
         let overrides = overrides::read(texts, self.issues);
         let mut base = self.merge(&chain.layers, &overrides)?;
         let known = self.issues.0.len();
-        let sweep = base.remove("sweep").map(|node| sweep::read(&node, self.issues)).unwrap_or_default();
+        let mut sweep = base.remove("sweep").map(|node| sweep::read(&node, self.issues)).unwrap_or_default();
         let set: Vec<_> = overrides.iter().filter(|o| !o.is_deletion).map(|o| o.path.clone()).collect();
         sweep::hidden_overrides(&sweep, &set, self.issues);
         let tune = base.remove("tune").map(|node| tune::read(&node, &sweep, &set, self.issues));
         let is_sweep_fine = self.issues.0.len() == known;
-        let (seeds, nested_seeds) = seeds::read("seeds", base.remove("seeds").as_ref(), self.issues);
+        let (seeds, is_nested) = seeds::read("seeds", base.remove("seeds").as_ref(), self.issues);
+        if overrides.iter().any(|change| change.path.keys[0] == "seeds") {
+            // Who asks for seeds on the command line means all runs.
+            sweep.forget_seeds();
+        }
+        let nested_seeds = is_nested || sweep.list.iter().filter_map(|entry| entry.seeds.as_ref()).any(|seeds| seeds.1);
 
         let supplied = sweep::supplied(&sweep);
         let missing = if chain.is_complete { Missing::RefusedBut(&supplied) } else { Missing::Allowed };
@@ -203,7 +210,7 @@ impl Loader<'_> {
 
     /// Resolves all points of the sweep, each once.
     fn points(&mut self, base: &Node, sweep: &Sweep, seeds: usize) -> Option<Vec<Resolved>> {
-        let runs = points::count(sweep).and_then(|points| points.checked_mul(seeds));
+        let runs = points::count(sweep, seeds);
         if runs.is_none_or(|runs| runs > MAX_RUNS) {
             let runs = runs.map_or_else(|| "more runs than can be counted".to_owned(), |runs| format!("{runs} runs"));
             let message = format!("the sweep has {runs}, but at most {MAX_RUNS} are allowed");
@@ -254,7 +261,8 @@ impl Loader<'_> {
                 let json = serde_json::to_value(&spec).expect("a run serialises to JSON");
                 let place = point.place().unwrap_or_else(|| base.mark());
                 let label = point.label.unwrap_or_else(|| label(&json, &written));
-                Some(Resolved { label, settings, spec, json, written, expanded, place })
+                let seeds = point.seeds;
+                Some(Resolved { label, seeds, settings, spec, json, written, expanded, place })
             }
             Err(error) => {
                 let message = format!("the schema allows this spec, but its types do not: {error}");
@@ -265,7 +273,7 @@ impl Loader<'_> {
         }
     }
 
-    /// Two points that come to the same experiment are one, unless they have two names.
+    /// Two points that come to the same experiment are one, unless their names or seeds differ.
     fn same_point(&mut self, first: &Resolved, second: &Resolved) {
         if first.label != second.label {
             let message = format!("`{}` and `{}` are the same experiment under two names", first.label, second.label);
@@ -273,6 +281,12 @@ impl Loader<'_> {
                 .at(second.place.clone(), format!("`{}`", second.label))
                 .at(first.place.clone(), format!("`{}`", first.label));
             self.issues.push(issue.help("take one away, or set what should differ"));
+        } else if first.seeds != second.seeds {
+            let message = format!("`{}` is the same experiment twice, with different seeds", first.label);
+            let issue = Issue::error("spec::same-point", message)
+                .at(second.place.clone(), "again here")
+                .at(first.place.clone(), "first here");
+            self.issues.push(issue.help("write it once, with all of its seeds"));
         }
     }
 
@@ -283,7 +297,7 @@ impl Loader<'_> {
             let issue = Issue::error("spec::unknown-label", format!("no point of the sweep is called `{label}`"));
             self.issues.push(issue.at(place.clone(), "").help(suggest::help(label, &labels)));
         }
-        let mut runs = resolved.len() * seeds;
+        let mut runs: usize = resolved.iter().map(|point| point.seeds.as_ref().map_or(seeds, Vec::len)).sum();
         let mut points = Vec::with_capacity(resolved.len());
         for point in resolved {
             let axes = tune.axes(&point.label).iter();
@@ -314,7 +328,8 @@ impl Loader<'_> {
         let mut tried: Vec<Resolved> = Vec::new();
         for values in points::product(axes) {
             let settings = point.settings.iter().chain(&values).cloned().collect();
-            let Some(candidate) = self.point(base, Point { label: Some(point.label.clone()), settings }) else {
+            let Some(candidate) = self.point(base, Point { label: Some(point.label.clone()), seeds: None, settings })
+            else {
                 continue;
             };
             for issue in resolve::cross_check(&candidate.spec, &candidate.expanded, &[]) {
@@ -442,7 +457,7 @@ fn label(resolved: &Json, written: &Node) -> String {
     if name == "none" && !is_trained { "untrained".to_owned() } else { name }
 }
 
-/// Every point with every seed.
+/// Every point with every one of its seeds.
 fn runs(resolved: &[Resolved], seeds: &[Seeds], swept: &[Path]) -> Vec<ResolvedRun> {
     let points: Vec<(&Json, &Node)> = resolved.iter().map(|point| (&point.json, &point.written)).collect();
     let mut varied = resolve::varied(&points, swept);
@@ -452,7 +467,7 @@ fn runs(resolved: &[Resolved], seeds: &[Seeds], swept: &[Path]) -> Vec<ResolvedR
     }
     let mut runs = Vec::with_capacity(resolved.len() * seeds.len());
     for (index, (point, varied)) in resolved.iter().zip(&varied).enumerate() {
-        runs.extend(seeds.iter().map(|&seeds| ResolvedRun {
+        runs.extend(point.seeds.as_deref().unwrap_or(seeds).iter().map(|&seeds| ResolvedRun {
             spec: point.spec.clone(),
             seeds,
             point: index,

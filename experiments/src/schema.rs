@@ -146,11 +146,17 @@ impl Writer {
         self.define("Settings", "Fields by their dotted paths.", json!({"type": "object", "properties": settings}));
         let axes = json!({"type": "object", "minProperties": 1, "additionalProperties": false, "properties": axes});
         self.define("Axes", "Lists of values for fields by their dotted paths.", axes);
+        let seeds = described(
+            "Seeds of the entry's runs, instead of the experiment's; `seeds` on the command line holds for \
+                               every entry.",
+            self.shape(&Shape::Special(Special::Seeds)),
+        );
         let entry = json!({
             "$ref": "#/$defs/Settings", "unevaluatedProperties": false,
             "properties": {
                 "label": {"type": "string", "description": "Name of the entry's runs in tables."},
                 "grid": {"$ref": "#/$defs/Axes", "description": "Every combination of these, for this entry only."},
+                "seeds": seeds,
             },
         });
         self.define("Entry", "One entry of a list: settings that hold together.", entry);
@@ -167,7 +173,7 @@ impl Writer {
             "properties": {
                 "grid": described("Every combination of the listed values; the first field changes slowest.", reference("Axes")),
                 "zip": described("Lists of equal length, walked together.", reference("Axes")),
-                "list": described("Entries written out. Each may have a name for tables and a grid of its own.", list),
+                "list": described("Entries written out. Each may have a name for tables, and a grid and seeds of its own.", list),
                 "exclude": described("Points to leave out: those that match every field of an entry.", exclude),
             },
         });

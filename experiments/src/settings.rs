@@ -4,6 +4,7 @@
 //! Layers, later wins: defaults, the user's file, `REID_RUN_*` variables, the command line.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -30,6 +31,8 @@ pub struct Settings {
     pub cache: PathBuf,
     /// Threads that compute; 0 for one per processor.
     pub threads: usize,
+    /// Stages that are computed at the same time, with an equal share of the threads each.
+    pub jobs: NonZeroUsize,
     /// Threads that load pictures while others compute; 0 loads in between.
     pub workers: usize,
     /// Whether decoded pictures are kept in the cache folder too, for data sets that do not fit in memory.
@@ -47,10 +50,21 @@ impl Settings {
             out: PathBuf::from("runs"),
             cache,
             threads: 0,
+            jobs: NonZeroUsize::MIN,
             workers: 1,
             pack: false,
             device: "cpu".to_owned(),
             isa: BEST_ISA.to_owned(),
+        }
+    }
+
+    /// Threads that compute one stage: all of them, or with several [`Self::jobs`] an equal share, at least one; 0 for
+    /// one per processor.
+    pub fn threads_of_a_job(&self) -> usize {
+        match (self.jobs.get(), self.threads) {
+            (1, threads) => threads,
+            (jobs, 0) => (std::thread::available_parallelism().map_or(1, NonZeroUsize::get) / jobs).max(1),
+            (jobs, threads) => (threads / jobs).max(1),
         }
     }
 }
@@ -94,6 +108,9 @@ pub struct PartialSettings {
     /// As [`Settings::threads`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
+    /// As [`Settings::jobs`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<NonZeroUsize>,
     /// As [`Settings::workers`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
@@ -151,7 +168,7 @@ pub fn settings(
 }
 
 fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Result<PartialSettings, String> {
-    let known = ["out", "cache", "threads", "workers", "pack", "device", "isa"];
+    let known = ["out", "cache", "threads", "jobs", "workers", "pack", "device", "isa"];
     let mut fields = BTreeMap::new();
     for (name, text) in variables {
         let Some(field) = name.strip_prefix(ENV_PREFIX).map(str::to_lowercase) else { continue };
@@ -165,11 +182,14 @@ fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Result
             ));
         }
         let value = match field.as_str() {
-            "threads" | "workers" => {
+            "threads" | "jobs" | "workers" => {
                 let number: usize = text
                     .trim()
                     .parse()
                     .map_err(|_e| format!("environment variable {name} must be a whole number, got {text:?}"))?;
+                if field == "jobs" && number == 0 {
+                    return Err(format!("environment variable {name} must be at least 1"));
+                }
                 serde_json::Value::from(number)
             }
             "pack" => {

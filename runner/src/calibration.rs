@@ -48,7 +48,8 @@ impl Calibration {
         Self { path, ..known.unwrap_or_default() }
     }
 
-    /// Remembers what a computed stage has cost in all, and the process's peak of memory meanwhile.
+    /// Remembers what a computed stage has cost in all, and the process's peak of memory meanwhile; without it, what is
+    /// known of that stays.
     pub fn learn(&mut self, stage: &StageDef, machine: &Machine, seconds: f64, peak: Option<u64>) {
         self.learn_rate(stage, machine, seconds / pictures(stage), peak);
     }
@@ -57,7 +58,8 @@ impl Calibration {
     pub fn learn_rate(&mut self, stage: &StageDef, machine: &Machine, seconds: f64, peak: Option<u64>) {
         if seconds > 0.0 {
             let bytes = peak.map(|peak| peak.saturating_sub(features_bytes(stage) + stage.data.kept_bytes()));
-            self.costs.insert(shape(stage, machine), Cost { seconds, bytes });
+            let known = self.costs.entry(shape(stage, machine)).or_insert(Cost { seconds, bytes });
+            *known = Cost { seconds, bytes: bytes.or(known.bytes) };
             if let (Some(folder), Ok(text)) = (self.path.parent(), serde_json::to_string_pretty(self)) {
                 let _ = std::fs::create_dir_all(folder).map(|()| write_atomic(&self.path, text.as_bytes()));
             }

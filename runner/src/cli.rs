@@ -323,6 +323,9 @@ pub struct Machine {
     /// Threads that compute [default: one per processor; env: `REID_RUN_THREADS`].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Stages computed at the same time, with an equal share of the threads each [default: 1; env: `REID_RUN_JOBS`].
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
     /// Threads that load pictures [default: 1; env: `REID_RUN_WORKERS`].
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
@@ -343,7 +346,7 @@ pub struct Machine {
 impl Common {
     /// The settings that the command line gives.
     pub fn settings(&self) -> PartialSettings {
-        let Machine { cache, threads, workers, device, .. } = self.machine.clone();
-        PartialSettings { out: self.out.clone(), cache, threads, workers, pack: None, device, isa: None }
+        let Machine { cache, threads, jobs, workers, device, .. } = self.machine.clone();
+        PartialSettings { out: self.out.clone(), cache, threads, jobs, workers, pack: None, device, isa: None }
     }
 }

@@ -11,6 +11,7 @@ mod first_run;
 mod frozen;
 mod interruptions;
 mod isa;
+mod jobs;
 mod keys;
 mod market;
 mod models;

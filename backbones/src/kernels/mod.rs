@@ -14,4 +14,4 @@ pub(crate) mod weight_norm;
 pub use alloc::{KeepLarge, release_memory};
 pub use isa::{InstructionSet, instruction_set, use_instruction_set};
 pub(crate) use simd::vectorized;
-pub use threads::{quiet_candle, use_threads};
+pub use threads::{quiet_candle, use_own_threads, use_threads};

@@ -1,4 +1,4 @@
-//! The thread pool of all operators, and keeping candle's own out of the way.
+//! The thread pools of all operators, and keeping candle's own out of the way.
 
 /// Name of candle's setting, read when its pool is first used.
 const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
@@ -34,4 +34,14 @@ pub fn quiet_candle() {
 /// Does nothing if the pool is there already. Results never depend on the number of threads.
 pub fn use_threads(count: usize) {
     let _ = rayon::ThreadPoolBuilder::new().num_threads(count).use_current_thread().build_global();
+}
+
+/// Gives the calling thread `count` threads of its own for the operators that it calls, itself among them: for work
+/// beside that of the thread that [`use_threads`] was called on.
+///
+/// # Errors
+/// If threads cannot be started, or the calling thread has a pool already.
+pub fn use_own_threads(count: usize) -> Result<(), rayon::ThreadPoolBuildError> {
+    // A pool ends when its value is dropped, and the calling thread's own would wait for itself.
+    rayon::ThreadPoolBuilder::new().num_threads(count).use_current_thread().build().map(std::mem::forget)
 }

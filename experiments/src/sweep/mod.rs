@@ -15,9 +15,10 @@ use crate::node::{Kind, Node, shorten};
 use crate::overrides::DottedPath;
 use crate::shape::{Shape, quoted};
 use crate::source::Place;
-use crate::suggest;
+use crate::spec::Seeds;
 use crate::validate::{Missing, Path, Walk, related};
 use crate::written::file_shape;
+use crate::{seeds, suggest};
 
 /// Parts of a sweep.
 const PARTS: [&str; 4] = ["grid", "zip", "list", "exclude"];
@@ -40,6 +41,8 @@ pub(crate) struct Setting {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) label: Option<String>,
+    /// Seeds of its own, and whether they nest.
+    pub(crate) seeds: Option<(Vec<Seeds>, bool)>,
     pub(crate) settings: Vec<Setting>,
     pub(crate) grid: Vec<Axis>,
 }
@@ -62,6 +65,11 @@ pub(crate) struct Sweep {
 }
 
 impl Sweep {
+    /// Takes the seeds of its own from every entry.
+    pub(crate) fn forget_seeds(&mut self) {
+        self.list.iter_mut().for_each(|entry| entry.seeds = None);
+    }
+
     /// Swept paths, in the order written.
     pub(crate) fn paths(&self) -> Vec<&DottedPath> {
         let listed = self.list.iter().flat_map(|entry| {
@@ -190,7 +198,11 @@ fn swept_path(key: &str, value: &Node, issues: &mut Issues) -> Option<DottedPath
     if is_language || ["name", "description", "table"].contains(&path.keys[0].as_str()) {
         let message = format!("`{}` cannot be swept", path.keys[0]);
         let issue = Issue::error("spec::not-swept", message).at(path.places[0].clone(), "");
-        let help = if path.keys[0] == "seeds" { "list the seeds under `seeds`" } else { "sweep fields of a run" };
+        let help = if path.keys[0] == "seeds" {
+            "list the seeds under `seeds`, at the top or in an entry of `sweep.list`"
+        } else {
+            "sweep fields of a run"
+        };
         issues.push(issue.help(help));
         return None;
     }
@@ -253,7 +265,8 @@ fn entries(node: &Node, issues: &mut Issues) -> Vec<Entry> {
 fn entry(item: &Node, issues: &mut Issues) -> Entry {
     let label = label(item, issues);
     let grid = item.get("grid").map_or_else(Vec::new, |grid| axes(grid, "grid", issues));
-    let entry = Entry { label, settings: settings(item, &["label", "grid"], issues), grid };
+    let seeds = item.get("seeds").map(|node| seeds::read("seeds", Some(node), issues));
+    let entry = Entry { label, seeds, settings: settings(item, &["label", "grid", "seeds"], issues), grid };
     without_effect(&entry, issues);
     entry
 }

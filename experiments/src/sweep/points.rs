@@ -4,6 +4,7 @@ use crate::node::{Kind, Node};
 use crate::overrides::DottedPath;
 use crate::shape::Shape;
 use crate::source::Place;
+use crate::spec::Seeds;
 use crate::sweep::{Axis, Entry, Setting, Sweep};
 use crate::written::file_shape;
 
@@ -11,6 +12,8 @@ use crate::written::file_shape;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Point {
     pub(crate) label: Option<String>,
+    /// Seeds of its own, instead of the experiment's.
+    pub(crate) seeds: Option<Vec<Seeds>>,
     pub(crate) settings: Vec<Setting>,
 }
 
@@ -26,12 +29,17 @@ pub(crate) fn combinations(axes: &[Axis]) -> Option<usize> {
     axes.iter().try_fold(1_usize, |n, axis| n.checked_mul(axis.values.len()))
 }
 
-/// How many points a sweep has before exclusions; none if it is beyond counting.
-pub(crate) fn count(sweep: &Sweep) -> Option<usize> {
+/// How many runs a sweep has before exclusions, where points without seeds of their own have `seeds`; none if it is
+/// beyond counting.
+pub(crate) fn count(sweep: &Sweep, seeds: usize) -> Option<usize> {
     let zip = sweep.zip.first().map_or(1, |axis| axis.values.len());
+    let of_entry = |entry: &Entry| {
+        let seeds = entry.seeds.as_ref().map_or(seeds, |(own, _)| own.len());
+        combinations(&entry.grid)?.checked_mul(seeds)
+    };
     let list = match sweep.list.as_slice() {
-        [] => 1,
-        entries => entries.iter().try_fold(0_usize, |n, entry| n.checked_add(combinations(&entry.grid)?))?,
+        [] => seeds,
+        entries => entries.iter().try_fold(0_usize, |n, entry| n.checked_add(of_entry(entry)?))?,
     };
     combinations(&sweep.grid)?.checked_mul(zip)?.checked_mul(list)
 }
@@ -43,7 +51,7 @@ pub(crate) fn expand(sweep: &Sweep) -> Vec<Point> {
         for zip in rows(&sweep.zip) {
             let settings: Vec<Setting> = grid.iter().chain(&zip).cloned().collect();
             if sweep.list.is_empty() {
-                points.push(Point { label: None, settings });
+                points.push(Point { settings, ..Point::default() });
                 continue;
             }
             points.extend(sweep.list.iter().flat_map(|entry| with_entry(&settings, entry)));
@@ -56,6 +64,7 @@ pub(crate) fn expand(sweep: &Sweep) -> Vec<Point> {
 fn with_entry(settings: &[Setting], entry: &Entry) -> Vec<Point> {
     let points = product(&entry.grid).into_iter().map(|grid| Point {
         label: entry.label.clone(),
+        seeds: entry.seeds.as_ref().map(|(seeds, _)| seeds.clone()),
         settings: settings.iter().chain(&entry.settings).chain(&grid).cloned().collect(),
     });
     points.collect()

@@ -86,7 +86,7 @@ impl Setup {
         // Names or values that are not Unicode cannot be settings.
         let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         let settings = settings(&defaults, &user_file, environment, &common.settings()).map_err(RunError::Usage)?;
-        reid_backbones::use_threads(settings.threads);
+        reid_backbones::use_threads(settings.threads_of_a_job());
         if let Some(&set) = InstructionSet::available().iter().find(|set| set.name() == settings.isa) {
             // Nothing has been computed yet: the setting is always in time.
             reid_backbones::use_instruction_set(set);

@@ -160,9 +160,11 @@ pub(super) fn describe(
         let (kind, uses) = (kind.name(), count(uses, "run"));
         let _ = writeln!(text, "  {kind:<9} {:>4} for {uses}: {}", of_kind.len(), parts.join(", "));
     }
-    let mut known = short_duration(Duration::from_secs_f64(total));
+    // Jobs have an equal share each, but for the last ones of a chain.
+    let jobs = machine.jobs as u64;
+    let mut known = short_duration(Duration::from_secs_f64(total / jobs as f64));
     if let Some(peak) = peak {
-        let _ = write!(known, " and {} of memory", short_bytes(peak));
+        let _ = write!(known, " and {} of memory", short_bytes((peak - pictures) * jobs + pictures));
     }
     let left = states.iter().filter(|&&state| state != State::Done).count();
     let _ = match unknown {

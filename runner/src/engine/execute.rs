@@ -1,8 +1,9 @@
 //! Executes a plan: stages under leases, rows for runs, failures kept apart.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use reid_backbones::weights;
@@ -12,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::build::{Build, DECODER_FILE, ENCODER_FILE, MODEL_FILE};
+use super::course::{Course, Entered, Turn};
 use super::live::Onlookers;
 use super::plan::{StageDef, StageKind, evaluation_normalisation};
 use super::record::{self, EvaluationRecord, StepsFile};
 use super::train::{TrainError, Training};
-use super::{DataServices, Machine, Plan, RunPlan, snapshots};
+use super::{DataServices, Machine, Plan, snapshots};
 use crate::calibration::Calibration;
 use crate::exit::RunError;
 use crate::log::EventLog;
@@ -31,6 +33,8 @@ use crate::tensorboard::Board;
 
 /// Time between two looks at a stage that another process computes.
 const POLL: Duration = Duration::from_millis(500);
+/// Stack of a job's thread, that of a main thread: the backward pass walks its graph by recursion.
+const JOB_STACK: usize = 8 << 20;
 /// A failed run is tried once more by a later invocation.
 const MOST_ATTEMPTS: i64 = 2;
 
@@ -101,6 +105,8 @@ enum StageFailure {
     Run { stage: String, reason: String },
     /// Another process computes the stage, or it has ended several processes: other runs go first.
     Later,
+    /// Another job of this process is at the stage.
+    Elsewhere,
     /// Everything stops.
     Stop(RunError),
 }
@@ -112,21 +118,47 @@ impl From<RunError> for StageFailure {
 }
 
 impl Engine {
-    /// Computes what is missing and writes a row for each run.
+    /// Computes what is missing and writes a row for each run, [`Machine::jobs`] stages at a time.
     ///
     /// # Errors
     /// If the work was interrupted, the store cannot be used, or results cannot be read; failed runs
     /// are counted, not returned as errors.
     pub fn execute(&self, plan: &Plan) -> Result<Summary, RunError> {
-        let (program, host) = (program(), host_info());
+        let here = (program(), host_info());
         let known = record::known_rows(&self.store)?;
-        let mut summary = Summary { runs: plan.runs.len(), ..Summary::default() };
-        let mut done: BTreeMap<usize, StageDir> = BTreeMap::new();
-        let mut failed: BTreeMap<usize, (String, String)> = BTreeMap::new();
-        // A run that meets a stage which another process computes goes to the end, where it waits: so
-        // two processes share a sweep instead of following each other.
-        let mut queue: VecDeque<(&RunPlan, bool)> = plan.runs.iter().map(|run| (run, false)).collect();
-        while let Some((run, wait)) = queue.pop_front() {
+        let course = Course::new(plan);
+        let job = || {
+            let done = self.job(plan, &course, &known, &here);
+            if done.is_err() {
+                course.end();
+            }
+            done
+        };
+        let others = || job_threads(self.machine.threads).and_then(|()| job());
+        let named = |number: usize| thread::Builder::new().name(format!("job-{number}")).stack_size(JOB_STACK);
+        thread::scope(|scope| {
+            let started = (1..self.machine.jobs).map(|number| named(number).spawn_scoped(scope, others));
+            let started = started.collect::<Result<Vec<_>, _>>().unwrap_or_else(|error| {
+                self.progress.warn(format_args!("one job only: no thread can be started for others ({error})"));
+                Vec::new()
+            });
+            let mut ended = vec![job()];
+            ended.extend(started.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic))));
+            ended.into_iter().collect::<Result<(), RunError>>()
+        })?;
+        Ok(course.into_summary())
+    }
+
+    /// One run after the other, until none is left.
+    fn job<'a>(
+        &self,
+        plan: &'a Plan,
+        course: &Course<'a>,
+        known: &BTreeMap<String, record::KnownRow>,
+        here: &(ProgramInfo, Host),
+    ) -> Result<(), RunError> {
+        while let Some(turn) = course.next() {
+            let Turn { run, .. } = turn;
             let before = known.get(&run.id);
             if before.is_some_and(|row| row.is_failed() && row.attempts >= MOST_ATTEMPTS) {
                 self.progress.warn(format_args!(
@@ -136,16 +168,18 @@ impl Engine {
                     before.and_then(|row| row.error.as_deref()).unwrap_or("no reason recorded"),
                     record::row_path(&self.store, &run.id).display()
                 ));
-                summary.failed += 1;
-                summary.given_up += 1;
+                course.count(|summary| {
+                    summary.failed += 1;
+                    summary.given_up += 1;
+                });
                 continue;
             }
             let (started, began) = (jiff::Timestamp::now().as_microsecond(), Instant::now());
-            let outcome = self.stages(plan, run, wait, &mut done, &mut failed, &mut summary, (&program, &host));
+            let outcome = self.stages(plan, course, turn, here);
             let row = record::RowContext {
                 engine: self,
-                program: &program,
-                host: &host,
+                program: &here.0,
+                host: &here.1,
                 started,
                 seconds: began.elapsed(),
                 before,
@@ -153,56 +187,60 @@ impl Engine {
             match outcome {
                 Ok(stages) => row.write_ok(plan, run, &stages)?,
                 Err(StageFailure::Stop(error)) => return Err(error),
-                Err(StageFailure::Later) => queue.push_back((run, true)),
+                Err(StageFailure::Later) => course.later(run),
+                Err(StageFailure::Elsewhere) => course.again(turn),
                 Err(StageFailure::Run { stage, reason }) => {
                     self.progress.warn(format_args!("{}: {stage} failed: {reason}", run.id));
                     self.log.error(&format!("{}: {stage} failed: {reason}", run.id));
                     row.write_failed(plan, run, &stage, &reason)?;
-                    summary.failed += 1;
-                    summary.given_up += usize::from(before.is_some_and(record::KnownRow::is_failed));
+                    let is_given_up = before.is_some_and(record::KnownRow::is_failed);
+                    course.count(|summary| {
+                        summary.failed += 1;
+                        summary.given_up += usize::from(is_given_up);
+                    });
                     if self.fail_fast {
-                        summary.skipped = queue.len();
-                        break;
+                        course.end();
                     }
                 }
             }
         }
-        Ok(summary)
+        Ok(())
     }
 
-    /// All stages of a run, in order; with `wait`, also those that other processes compute.
-    #[expect(clippy::too_many_arguments, reason = "what all runs share, and one of them")]
-    fn stages(
+    /// All stages of a run, in order.
+    fn stages<'a>(
         &self,
-        plan: &Plan,
-        run: &RunPlan,
-        wait: bool,
-        done: &mut BTreeMap<usize, StageDir>,
-        failed: &mut BTreeMap<usize, (String, String)>,
-        summary: &mut Summary,
-        here: (&ProgramInfo, &Host),
+        plan: &'a Plan,
+        course: &Course<'a>,
+        turn: Turn<'a>,
+        here: &(ProgramInfo, Host),
     ) -> Result<Vec<StageDir>, StageFailure> {
-        for &index in &run.stages {
-            if let Some((stage, reason)) = failed.get(&index) {
-                return Err(StageFailure::Run { stage: stage.clone(), reason: reason.clone() });
-            }
-            if done.contains_key(&index) {
-                continue;
-            }
-            let stage = &plan.stages[index];
-            let input = stage.input.and_then(|input| done.get(&input));
-            match self.obtain(plan, stage, input, wait, summary, here) {
-                Ok(dir) => {
-                    done.insert(index, dir);
+        let mut dirs = Vec::with_capacity(turn.run.stages.len());
+        for &index in &turn.run.stages {
+            let dir = match course.enter(plan, index) {
+                Entered::Had(dir) => dir,
+                Entered::Failed(stage, reason) => return Err(StageFailure::Run { stage, reason }),
+                Entered::Elsewhere => return Err(StageFailure::Elsewhere),
+                Entered::Mine(hold, input) => {
+                    match self.obtain(plan, &plan.stages[index], input.as_ref(), turn.wait, here) {
+                        Ok(Obtained { dir, is_new }) => {
+                            hold.had(dir.clone(), |summary| {
+                                let count = if is_new { &mut summary.computed } else { &mut summary.reused };
+                                *count += 1;
+                            });
+                            dir
+                        }
+                        Err(StageFailure::Run { stage, reason }) => {
+                            hold.failed(stage.clone(), reason.clone());
+                            return Err(StageFailure::Run { stage, reason });
+                        }
+                        Err(other) => return Err(other),
+                    }
                 }
-                Err(StageFailure::Run { stage, reason }) => {
-                    failed.insert(index, (stage.clone(), reason.clone()));
-                    return Err(StageFailure::Run { stage, reason });
-                }
-                Err(other) => return Err(other),
-            }
+            };
+            dirs.push(dir);
         }
-        Ok(run.stages.iter().filter_map(|index| done.get(index).cloned()).collect())
+        Ok(dirs)
     }
 
     /// A finished stage: found, waited for, or computed.
@@ -212,9 +250,8 @@ impl Engine {
         stage: &StageDef,
         input: Option<&StageDir>,
         wait: bool,
-        summary: &mut Summary,
-        (program, host): (&ProgramInfo, &Host),
-    ) -> Result<StageDir, StageFailure> {
+        (program, host): &(ProgramInfo, Host),
+    ) -> Result<Obtained, StageFailure> {
         if self.interrupt.requested() {
             return Err(self.interrupted().into());
         }
@@ -223,10 +260,7 @@ impl Engine {
         }
         let mut lease = match self.claim(stage, wait)? {
             Claim::Busy(_) => return Err(StageFailure::Later),
-            Claim::Done(dir) => {
-                summary.reused += 1;
-                return Ok(dir);
-            }
+            Claim::Done(dir) => return Ok(Obtained { dir, is_new: false }),
             Claim::Mine(lease) => lease,
         };
         for notice in lease.notices() {
@@ -290,9 +324,9 @@ impl Engine {
         let artefacts: Vec<&str> = artefacts.iter().map(String::as_str).collect();
         let dir = lease.commit(&manifest, &artefacts).map_err(RunError::from)?;
         let mut calibration = self.calibration.lock().unwrap_or_else(PoisonError::into_inner);
-        calibration.learn(stage, &self.machine, manifest.seconds, peak);
-        summary.computed += 1;
-        Ok(dir)
+        // The peak is the process's: beside other jobs it tells nothing of this stage.
+        calibration.learn(stage, &self.machine, manifest.seconds, peak.filter(|_| self.machine.jobs == 1));
+        Ok(Obtained { dir, is_new: true })
     }
 
     /// Claims a stage; with `wait`, once the process that computes it is done.
@@ -321,6 +355,12 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// A finished stage, and whether this execution has computed it.
+struct Obtained {
+    dir: StageDir,
+    is_new: bool,
 }
 
 /// What a stage leaves for its commit.
@@ -438,6 +478,12 @@ impl Deaths {
         let json = serde_json::to_vec(self).map_err(|error| RunError::Unexpected(error.to_string()))?;
         Ok(write_atomic(&lease.dir().join(Self::FILE), &json)?)
     }
+}
+
+/// Gives a further job operators' threads of its own, its own thread among them.
+fn job_threads(threads: usize) -> Result<(), RunError> {
+    let failed = |error| RunError::Unexpected(format!("threads of a job cannot be started: {error}"));
+    reid_backbones::use_own_threads(threads).map_err(failed)
 }
 
 /// A panic as the reason of a failed run.

@@ -14,7 +14,9 @@ pub struct Machine {
     pub class: &'static str,
     /// Vector instructions of the numeric kernels.
     pub instruction_set: &'static str,
-    /// Threads that compute, as set; for estimates only.
+    /// Stages that are computed at the same time.
+    pub jobs: usize,
+    /// Threads that compute a stage; 0 for one per processor.
     pub threads: usize,
     /// Loader threads.
     pub workers: usize,
@@ -47,8 +49,9 @@ impl Machine {
                 format!("device `{name}` is not in this build; build with `--features {class}` (.github/CONTRIBUTING.md), or use `cpu`")
             })
         })?;
-        let Settings { threads, workers, .. } = *settings;
+        let Settings { jobs, workers, .. } = *settings;
+        let threads = settings.threads_of_a_job();
         let instruction_set = reid_backbones::instruction_set().features();
-        Ok(Self { device, class, instruction_set, threads, workers })
+        Ok(Self { device, class, instruction_set, jobs: jobs.get(), threads, workers })
     }
 }

@@ -3,6 +3,7 @@
 mod build;
 mod calibrate;
 mod checkpoint;
+mod course;
 mod datasets;
 mod execute;
 mod export;

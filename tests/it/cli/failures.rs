@@ -138,6 +138,8 @@ fn settings_come_from_the_machine_and_science_from_the_spec_alone() {
     };
     with("REID_RUN_MASK_RATIO", "0.9").assert_error(2, &["REID_RUN_MASK_RATIO is no setting", "REID_RUN_OUT"]);
     with("REID_RUN_THREADS", "many").assert_error(2, &["REID_RUN_THREADS must be a whole number", "many"]);
+    with("REID_RUN_JOBS", "two").assert_error(2, &["REID_RUN_JOBS must be a whole number", "two"]);
+    with("REID_RUN_JOBS", "0").assert_error(2, &["REID_RUN_JOBS must be at least 1"]);
     with("REID_RUN_DEVICE", "gpu")
         .assert_error(2, &["there is no device `gpu`; use `cpu`, `cuda:N` such as `cuda:0`, or `metal`"]);
     with("REID_RUN_OUT", "by-variable").assert_code(0);

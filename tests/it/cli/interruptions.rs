@@ -82,7 +82,8 @@ fn kill_9_at_any_moment_changes_nothing() {
     let chance = RandomState::new();
     let mut resumed = 0;
     for kill in 0..KILLS {
-        let mut running = broken.start(&["tiny.yaml"]);
+        let jobs = if kill % 4 < 2 { "1" } else { "3" };
+        let mut running = broken.start(&["tiny.yaml", "--jobs", jobs]);
         // Half of the kills are certain to find work that a new checkpoint knows of.
         if kill % 2 == 0 {
             let before = checkpoints(&broken.path("runs"));

@@ -193,3 +193,29 @@ fn long_choices_are_told_apart_by_the_fields_that_differ() {
     let names: Vec<_> = experiment.runs.iter().map(|run| run.varied["protocol"].clone()).collect();
     assert_eq!(names, ["usl memory.temperature 0.05", "usl memory.temperature 0.3, singleton repeated", "frozen"]);
 }
+
+#[test]
+fn an_entry_may_have_seeds_of_its_own() {
+    let entries = "{label: a, pretrain.train.batch: 8}, {label: b, pretrain.train.batch: 16, seeds: [7]}, \
+                   {label: c, seeds: {pretrain: [1], downstream: [2, 3]}, grid: {pretrain.train.batch: [32, 64]}}";
+    let text = format!("{BASE}sweep: {{list: [{entries}]}}\nseeds: [0, 1]");
+    let seeds = |experiment: &Experiment| -> Vec<String> {
+        let of = |run: &reid_experiments::ResolvedRun| {
+            format!("{}{}{}", run.label, run.seeds.pretrain, run.seeds.downstream)
+        };
+        experiment.runs.iter().map(of).collect()
+    };
+    let experiment = load_text(&text, &[]).unwrap();
+    assert_eq!(seeds(&experiment), ["a00", "a11", "b77", "c12", "c13", "c12", "c13"]);
+    assert!(experiment.nested_seeds);
+    // The command line means all runs.
+    assert_eq!(seeds(&load_text(&text, &["seeds=[5]"]).unwrap()), ["a55", "b55", "c55", "c55"]);
+
+    let refused =
+        |entries: &str| super::codes(&load_text(&format!("{BASE}sweep: {{list: [{entries}]}}"), &[]).unwrap_err());
+    assert_eq!(refused("{label: a, seeds: []}"), ["spec::no-seeds"]);
+    assert_eq!(refused("{label: a, seeds: 3}"), ["spec::wrong-type"]);
+    assert_eq!(refused("{label: a, seeds: [1]}, {label: a, seeds: [2]}"), ["spec::same-point"]);
+    let many: Vec<String> = (0..10_001).map(|seed| seed.to_string()).collect();
+    assert_eq!(refused(&format!("{{label: a, seeds: [{}]}}", many.join(", "))), ["spec::sweep-too-large"]);
+}
