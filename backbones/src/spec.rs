@@ -22,7 +22,7 @@ pub struct VitSpec {
     /// Side of a square patch in pixels.
     #[schemars(range(min = 2, max = 64))]
     pub patch: usize,
-    /// Distance between patches.
+    /// Distance between patches. An encoder that a run pre-trains itself is pre-trained without overlap.
     pub stride: Stride,
     /// What comes before the patches.
     pub stem: Stem,

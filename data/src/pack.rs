@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
@@ -23,6 +24,9 @@ const MARK: [u8; 16] = *b"reid_data pack 1";
 const ENTRY: usize = 16;
 /// Pictures that are decoded at a time.
 const PORTION: usize = 1 << 10;
+
+/// Packs that this process has begun to write: two sets that share pictures may be packed at the same time.
+static DRAFTS: AtomicUsize = AtomicUsize::new(0);
 
 /// An open pack. Shared by threads.
 #[derive(Debug)]
@@ -60,7 +64,8 @@ impl Pack {
             return Ok(pack);
         }
         let pool = pictures::pool(threads, &dataset.root)?;
-        let draft = path.with_extension(format!("{}.tmp", std::process::id()));
+        let (process, draft) = (std::process::id(), DRAFTS.fetch_add(1, Ordering::Relaxed));
+        let draft = path.with_extension(format!("{process}-{draft}.tmp"));
         let written = pool.install(|| write(dataset, split, &draft, progress));
         if let Err(error) = written {
             // The draft may not exist, and nothing depends on its removal.

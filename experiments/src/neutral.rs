@@ -26,6 +26,7 @@ pub const NEUTRAL: &[Neutral] = &[
     Neutral { suffix: "supervised.labels", value: r#"{"identities":1,"images_per_identity":0}"# },
     Neutral { suffix: "evaluation.pooling", value: r#""cls""# },
     Neutral { suffix: "vit.stride", value: r#""patch""# },
+    Neutral { suffix: "pretrain.image", value: r#""backbone""# },
     Neutral { suffix: "vit.stem", value: r#""patch""# },
     Neutral { suffix: "vit.part_tokens", value: "0" },
     Neutral { suffix: "person_mae.teacher", value: r#"{"ema":{}}"# },

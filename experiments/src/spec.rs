@@ -1,6 +1,6 @@
 //! The resolved experiment: one run's science, nothing optional.
 
-use reid_backbones::spec::{BackboneSpec, Precision, VitSpec};
+use reid_backbones::spec::{BackboneSpec, Precision, Stride, VitSpec};
 use reid_data::spec::{DataSpec, OnCorrupt, ValidationSpec};
 use reid_objectives::budget::Length;
 use reid_objectives::cost::cost;
@@ -49,6 +49,10 @@ pub struct PretrainSpec {
     pub data: PretrainData,
     /// What is learnt.
     pub objective: ObjectiveSpec,
+    /// Size of its pictures. The protocol resamples the encoder's positions to the backbone's `image`, so that a
+    /// pre-training on 256 x 128 px can be fine-tuned on 384 x 128.
+    #[serde(default)]
+    pub image: PretrainImage,
     /// What it may spend.
     #[serde(default)]
     pub budget: BudgetSpec,
@@ -69,6 +73,17 @@ fn never() -> EvaluateEvery {
     EvaluateEvery::Never(Never {})
 }
 
+/// Size of the pictures of a pre-training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PretrainImage {
+    /// The backbone's.
+    #[default]
+    Backbone,
+    /// Height and width in pixels.
+    Pixels([usize; 2]),
+}
+
 /// An encoder of a pre-training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -84,6 +99,25 @@ impl RunSpec {
     /// Whether its encoder starts from random weights.
     pub(crate) fn has_no_pretraining(&self) -> bool {
         self.pretrain.objective.algorithm().is_none()
+    }
+
+    /// The encoder as it is pre-trained: on pictures of that size, cut into patches that do not overlap, as nobody
+    /// pre-trains with others. What follows resamples its positions.
+    pub fn pretrained_vit(&self) -> VitSpec {
+        let BackboneSpec::Vit(vit) = &self.backbone;
+        let image = match self.pretrain.image {
+            PretrainImage::Backbone => vit.image,
+            PretrainImage::Pixels(image) => image,
+        };
+        VitSpec { image, stride: Stride::Patch, ..vit.clone() }
+    }
+
+    /// The length that the budget allows; none without a pre-training, or where the budget is of something that the
+    /// objective's cost does not tell.
+    pub fn pretrain_length(&self) -> Option<Length> {
+        let pretrain = &self.pretrain;
+        pretrain.objective.algorithm()?;
+        pretrain.budget.length(&pretrain.train, cost(&pretrain.objective, &self.pretrained_vit()))
     }
 
     /// The run without its source, and the run that trains on that source, where the protocol has two of them: each is
@@ -104,12 +138,18 @@ impl RunSpec {
     /// nothing to take where nothing is pre-trained.
     pub(crate) fn canonical(mut self) -> Self {
         let is_untrained = self.has_no_pretraining();
-        let BackboneSpec::Vit(vit) = &self.backbone;
-        let pretrain = &mut self.pretrain;
-        let last = match pretrain.length(vit) {
+        let last = match self.pretrain_length() {
             Some(Length::Epochs(epochs)) => Some(TakeSpec::Epoch(epochs)),
             _ => None,
         };
+        let BackboneSpec::Vit(vit) = &mut self.backbone;
+        if vit.stride == Stride::Pixels(vit.patch) {
+            vit.stride = Stride::Patch;
+        }
+        let pretrain = &mut self.pretrain;
+        if is_untrained || pretrain.image == PretrainImage::Pixels(vit.image) {
+            pretrain.image = PretrainImage::Backbone;
+        }
         if is_untrained || Some(pretrain.take) == last {
             pretrain.take = TakeSpec::Last;
         }
@@ -124,15 +164,6 @@ impl RunSpec {
             ProtocolSpec::Supervised(_) | ProtocolSpec::Usl(_) | ProtocolSpec::Uda(_) | ProtocolSpec::Spcl(_) => {}
         }
         self
-    }
-}
-
-impl PretrainSpec {
-    /// The length that the budget allows, for this architecture; none without a pre-training, or where the budget
-    /// is of something that the objective's cost does not tell.
-    pub fn length(&self, vit: &VitSpec) -> Option<Length> {
-        self.objective.algorithm()?;
-        self.budget.length(&self.train, cost(&self.objective, vit))
     }
 }
 

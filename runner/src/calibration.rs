@@ -119,9 +119,13 @@ fn shape(stage: &StageDef, machine: &Machine) -> String {
     let train = stage.train.as_ref().map(|train| {
         json!([train.batch, train.accumulate, train.recompute, !matches!(train.optim, OptimSpec::Sgd(_))])
     });
-    let Machine { class, instruction_set, threads, workers, .. } = machine;
-    let shape = json!({ "kind": stage.kind.name(), "backbone": stage.vit, "work": work, "train": train, "precision": science["precision"],
+    let Machine { class, instruction_set, jobs, threads, workers, .. } = machine;
+    let mut shape = json!({ "kind": stage.kind.name(), "backbone": stage.vit, "work": work, "train": train, "precision": science["precision"],
                         "picture": [stage.data.dataset.size.0, stage.data.dataset.size.1],
                         "machine": [class, instruction_set, threads, workers] });
+    // Beside others a stage takes longer.
+    if *jobs > 1 {
+        shape["jobs"] = json!(jobs);
+    }
     blake3::hash(reid_experiments::canonical(&shape).as_bytes()).to_hex().to_string()
 }

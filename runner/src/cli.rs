@@ -326,7 +326,7 @@ pub struct Machine {
     /// Stages computed at the same time, with an equal share of the threads each [default: 1; env: `REID_RUN_JOBS`].
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
-    /// Threads that load pictures [default: 1; env: `REID_RUN_WORKERS`].
+    /// Threads that load pictures, for each stage under way [default: 1; env: `REID_RUN_WORKERS`].
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
     /// Where tensors live: `cpu`, `cuda:N` or `metal` [default: cpu; env: `REID_RUN_DEVICE`].

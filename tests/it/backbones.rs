@@ -11,5 +11,6 @@ mod machine;
 mod ops;
 mod optim;
 mod params;
+mod tokens;
 mod vit;
 mod weights;

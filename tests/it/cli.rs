@@ -17,6 +17,7 @@ mod market;
 mod models;
 mod program;
 mod repository;
+mod resized;
 mod store_verbs;
 mod tensorboard;
 mod terminal;

@@ -17,6 +17,7 @@ mod shown;
 mod spcl;
 mod supervised;
 mod up_reid;
+mod up_reid_terms;
 mod usl;
 
 use candle_core::{Device, Tensor, Var};

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 mod compare;
 mod conditions;
+mod costs;
 mod differences;
 mod exports;
 mod files;

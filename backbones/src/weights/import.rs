@@ -17,7 +17,7 @@ use super::spec::{ImportedSpec, PartTokens, PositionsRatio};
 use crate::encoder::Encoder;
 use crate::error::{BackboneError, Result};
 use crate::params::ParamStore;
-use crate::vit::{Vit, grid_of, resize_weights};
+use crate::vit::{Resampling, Vit, grid_of, resize_weights};
 
 /// Raised whenever the same file gives other numbers.
 pub const ALGORITHM_VERSION: u32 = 1;
@@ -64,6 +64,28 @@ pub fn import(spec: &ImportedSpec, vit: &Vit, store: &ParamStore, prefix: &str) 
         store.set(&format!("{prefix}{name}"), &import.value(work)?)?;
     }
     Ok(import.report)
+}
+
+/// A table of positions for another grid; the class token's, which comes first, stays.
+///
+/// # Shapes
+/// - `table`: `[1, 1 + old rows * old cols, d]`; output: `[1, 1 + new rows * new cols, d]`
+///
+/// # Errors
+/// If the table is not of the old grid.
+pub fn resample_positions(
+    table: &Tensor,
+    old: (usize, usize),
+    new: (usize, usize),
+    rule: Resampling,
+) -> Result<Tensor> {
+    if old == new {
+        return Ok(table.clone());
+    }
+    let class = table.narrow(1, 0, 1)?;
+    let cells = table.narrow(1, 1, old.0 * old.1)?.squeeze(0)?.contiguous()?; // [n, d]
+    let weights = Tensor::from_vec(resize_weights(rule, old, new), (new.0 * new.1, old.0 * old.1), table.device())?;
+    Ok(Tensor::cat(&[&class, &weights.matmul(&cells)?.unsqueeze(0)?], 1)?)
 }
 
 /// No ViT among the names, under the wanted part if there is one.
@@ -224,14 +246,8 @@ impl Import<'_> {
                     Some(name) => self.checkpoint.read(name)?.reshape((1, 1, width))?,
                     None => table.narrow(1, 0, 1)?,
                 };
-                let cells = table.narrow(1, slots, n - slots)?.squeeze(0)?.contiguous()?; // [n, d]
-                let new = self.vit.grid();
-                if new == *old {
-                    return Ok(Tensor::cat(&[&class, &cells.unsqueeze(0)?], 1)?);
-                }
-                let weights = resize_weights(self.spec.positions_resize.rule(), *old, new);
-                let weights = Tensor::from_vec(weights, (new.0 * new.1, old.0 * old.1), table.device())?;
-                Ok(Tensor::cat(&[&class, &weights.matmul(&cells)?.unsqueeze(0)?], 1)?) // [1, 1 + n, d]
+                let table = Tensor::cat(&[&class, &table.narrow(1, slots, n - slots)?], 1)?; // [1, 1 + n, d]
+                resample_positions(&table, *old, self.vit.grid(), self.spec.positions_resize.rule())
             }
         }
     }

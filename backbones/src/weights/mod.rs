@@ -23,7 +23,7 @@ use crate::params::ParamStore;
 pub use checkpoint::Checkpoint;
 pub use export::{encoder_tensors, safetensors};
 pub use foreign::foreign;
-pub use import::{ALGORITHM_VERSION, import};
+pub use import::{ALGORITHM_VERSION, import, resample_positions};
 pub use onnx::onnx;
 pub use report::Report;
 

@@ -2,7 +2,7 @@
 
 use reid_objectives::up_reid::spec::{ContrastVariant, UpReidSpec};
 
-use super::{Finding, UP_REID, up_reid, vit};
+use super::{Finding, UP_REID, pretrain_image, up_reid};
 use crate::spec::RunSpec;
 
 /// Fewest samples that have a variance, and another picture to be told from.
@@ -65,7 +65,7 @@ fn batch_compares(run: &RunSpec) -> Option<Finding> {
 }
 
 fn strips(spec: &UpReidSpec, run: &RunSpec) -> Option<Finding> {
-    let vit = vit(run);
+    let vit = run.pretrained_vit();
     let ([rows, columns], count) = (vit.grid(), spec.strips.count);
     // Without patches there are no rows to speak of; the geometry rule says so.
     if spec.strips.weight == 0.0 || rows * columns == 0 || rows % count == 0 {
@@ -74,7 +74,7 @@ fn strips(spec: &UpReidSpec, run: &RunSpec) -> Option<Finding> {
     let message = format!("{count} strips do not divide the {rows} rows of patches");
     let finding = Finding::error("spec::strips-divide-rows", message)
         .at(format!("{UP_REID}.strips.count"), format!("{count} strips"))
-        .at("backbone.vit.image", format!("{rows} x {columns} patches"));
+        .at(pretrain_image(run), format!("{rows} x {columns} patches"));
     let fitting: Vec<String> = (2..=rows).filter(|n| rows % n == 0).map(|n| n.to_string()).collect();
     Some(finding.help(if fitting.is_empty() {
         "use smaller patches or taller pictures, or switch the strips off with `strips: {weight: 0}`".to_owned()

@@ -4,14 +4,14 @@ use reid_objectives::budget::Length;
 use reid_objectives::spec::{BudgetSpec, Duration, Momentum, ProtocolSpec, ScheduleSpec, TrainSpec};
 
 use super::{
-    FROZEN, Finding, PERSON_MAE, SUPERVISED, UP_REID, USL, linear_probe, person_mae, supervised, up_reid, usl, vit,
+    FROZEN, Finding, PERSON_MAE, SUPERVISED, UP_REID, USL, linear_probe, person_mae, supervised, up_reid, usl,
 };
 use crate::spec::RunSpec;
 
 pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
     let mut found = Vec::new();
     // The size of the data tells what part of an epoch a budget ends in; the run's length is then judged by shares.
-    if let Some(Length::Epochs(epochs)) = run.pretrain.length(vit(run)) {
+    if let Some(Length::Epochs(epochs)) = run.pretrain_length() {
         let is_budget = run.pretrain.budget != BudgetSpec::default();
         let said = if is_budget { "pretrain.budget" } else { "pretrain.train.epochs" };
         found.extend(warmup("pretrain.train", &run.pretrain.train, (said, epochs)));

@@ -5,7 +5,7 @@ use reid_objectives::budget::Length;
 use reid_objectives::spec::{Duration, ProtocolSpec};
 use serde_json::Value as Json;
 
-use super::{Finding, vit};
+use super::Finding;
 use crate::limits::{LIMITS, Limit, WARMUP, Whole, half_life_steps};
 use crate::spec::{PretrainData, RunSpec};
 use crate::validate::plain_number;
@@ -63,7 +63,7 @@ fn training(run: &RunSpec, field: &str, pool: Option<usize>) -> Option<Training>
     }
     let train = &run.pretrain.train;
     let per_epoch = pool.map(|pool| pool / train.batch / train.accumulate).filter(|steps| *steps > 0);
-    Some(match run.pretrain.length(vit(run))? {
+    Some(match run.pretrain_length()? {
         Length::Epochs(epochs) => {
             let is_budget = run.pretrain.budget != reid_objectives::spec::BudgetSpec::default();
             let field = if is_budget { "pretrain.budget" } else { "pretrain.train.epochs" };

@@ -2,7 +2,7 @@
 
 use reid_objectives::person_mae::spec::{LossOn, MaskKind};
 
-use super::{Finding, PERSON_MAE, grid, person_mae, vit};
+use super::{Finding, PERSON_MAE, grid, person_mae, pretrain_image};
 use crate::spec::RunSpec;
 
 /// Smallest grid that blocks fit into: rows, columns.
@@ -10,11 +10,11 @@ const SMALLEST_GRID: [usize; 2] = [4, 2];
 
 pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
     let Some(spec) = person_mae(run) else { return Vec::new() };
-    let vit = vit(run);
+    let vit = run.pretrained_vit();
     if vit.image.iter().any(|side| side % vit.patch != 0) {
         return Vec::new(); // There is no grid to speak of; the geometry rule says so.
     }
-    let [rows, columns] = grid(vit);
+    let [rows, columns] = grid(&vit);
     let patches = rows * columns;
     let hidden = (spec.mask_ratio * patches as f64).round() as usize;
     let ratio = format!("{PERSON_MAE}.mask_ratio");
@@ -24,7 +24,7 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
         let message = format!("a mask ratio of {} hides all {patches} patches", spec.mask_ratio);
         let finding = Finding::error("spec::nothing-visible", message)
             .at(ratio.clone(), "nothing is left to see")
-            .at("backbone.vit.image", format!("{rows} x {columns} patches"));
+            .at(pretrain_image(run), format!("{rows} x {columns} patches"));
         found.push(finding.help(format!("use at most {most:.3}, or smaller patches")));
     }
     if spec.loss_on == LossOn::Masked && hidden == 0 {
@@ -38,7 +38,7 @@ pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
     if spec.mask == MaskKind::Block && (rows < SMALLEST_GRID[0] || columns < SMALLEST_GRID[1]) {
         let message = format!("blocks need a grid of at least 4 x 2 patches, but it has {rows} x {columns}");
         let finding = Finding::error("spec::grid-too-small", message)
-            .at("backbone.vit.image", format!("{rows} x {columns} patches"))
+            .at(pretrain_image(run), format!("{rows} x {columns} patches"))
             .at(format!("{PERSON_MAE}.mask"), "blocks");
         found.push(finding.help("use smaller patches, a larger picture, or `mask: random`"));
     }

@@ -1,11 +1,11 @@
 //! `mim_dino` has something to learn from, and its views fit the encoder.
 
-use super::{Finding, MIM_DINO, mim_dino, vit};
+use super::{Finding, MIM_DINO, mim_dino};
 use crate::spec::RunSpec;
 
 pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
     let Some(spec) = mim_dino(run) else { return Vec::new() };
-    let vit = vit(run);
+    let vit = run.pretrained_vit();
     let at = |path: &str| format!("{MIM_DINO}.{path}");
     let mut found = Vec::new();
     if spec.dino_weight == 0.0 && spec.mim_weight == 0.0 {

@@ -27,7 +27,7 @@ use reid_objectives::spec::{
 };
 
 use crate::diagnostic::Severity;
-use crate::spec::RunSpec;
+use crate::spec::{PretrainImage, RunSpec};
 
 /// What a rule found.
 #[derive(Clone, Debug)]
@@ -140,6 +140,14 @@ const FROZEN: &str = "protocol.frozen";
 fn vit(run: &RunSpec) -> &VitSpec {
     let BackboneSpec::Vit(vit) = &run.backbone;
     vit
+}
+
+/// The field that says how large the pictures of the pre-training are.
+fn pretrain_image(run: &RunSpec) -> &'static str {
+    match run.pretrain.image {
+        PretrainImage::Backbone => "backbone.vit.image",
+        PretrainImage::Pixels(_) => "pretrain.image.pixels",
+    }
 }
 
 fn person_mae(run: &RunSpec) -> Option<&PersonMaeSpec> {

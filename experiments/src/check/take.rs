@@ -2,13 +2,12 @@
 
 use reid_objectives::budget::Length;
 
-use super::{Finding, vit};
+use super::Finding;
 use crate::spec::{RunSpec, TakeSpec};
 
 pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
     // How many epochs another budget comes to is known when the data are; the planner then says the same.
-    let (TakeSpec::Epoch(wanted), Some(Length::Epochs(epochs))) = (run.pretrain.take, run.pretrain.length(vit(run)))
-    else {
+    let (TakeSpec::Epoch(wanted), Some(Length::Epochs(epochs))) = (run.pretrain.take, run.pretrain_length()) else {
         return Vec::new();
     };
     if wanted <= epochs {

@@ -8,11 +8,8 @@ use crate::spec::RunSpec;
 pub(super) fn check(run: &RunSpec) -> Vec<Finding> {
     let vit = vit(run);
     let mut found = of(vit, "backbone.vit");
-    let variants = [
-        ("stride", "overlapping patches", vit.stride() != vit.patch),
-        ("stem", "the ICS stem", vit.stem != Stem::Patch),
-        ("part_tokens", "part tokens", vit.part_tokens > 0),
-    ];
+    let variants =
+        [("stem", "the ICS stem", vit.stem != Stem::Patch), ("part_tokens", "part tokens", vit.part_tokens > 0)];
     if let Some((objective, _)) = run.pretrain.objective.algorithm() {
         for (field, what, _) in variants.into_iter().filter(|(_, _, is_set)| *is_set) {
             let message = format!("`{objective}` does not train encoders with {what}");

@@ -79,11 +79,18 @@ pub(crate) fn distances_into(
     out: &mut [f32],
 ) {
     ops::dot_products_into(query, gallery, width, out);
-    out.par_chunks_exact_mut(gallery_norms.len().max(1)).zip(query_norms).for_each(|(row, query_norm)| {
-        for (value, gallery_norm) in row.iter_mut().zip(gallery_norms) {
-            *value = query_norm + gallery_norm - 2.0 * *value;
-        }
-    });
+    let rows = out.par_chunks_exact_mut(gallery_norms.len().max(1)).zip(query_norms);
+    rows.for_each(|(row, &query_norm)| distances_of_products(row, query_norm, gallery_norms));
+}
+
+/// Squared distances of one row from the scalar products that stand in their place.
+///
+/// # Shapes
+/// - `row`, `gallery_norms`: `[g]`
+pub(crate) fn distances_of_products(row: &mut [f32], query_norm: f32, gallery_norms: &[f32]) {
+    for (value, gallery_norm) in row.iter_mut().zip(gallery_norms) {
+        *value = query_norm + gallery_norm - 2.0 * *value;
+    }
 }
 
 /// Squared norms of rows.

@@ -25,7 +25,9 @@ fn rounded(bytes: usize) -> u64 {
 pub fn ranking(queries: usize, gallery: usize, width: usize) -> u64 {
     let features = WORD * (width + 1) * (queries + gallery);
     let block = WORD * gallery * block_rows(gallery).min(queries.max(1));
-    rounded(features + WORD * width * gallery + block + QUERY * queries)
+    // What is near enough to count, of one query for each thread.
+    let near = WORD * (gallery + 1) * rayon::current_num_threads().min(block_rows(gallery));
+    rounded(features + WORD * width * gallery + block + near + QUERY * queries)
 }
 
 /// Neighbourhoods and their Jaccard distances among n features: their product, lists of the nearest, sets, rows of weights.

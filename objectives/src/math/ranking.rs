@@ -17,10 +17,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use rayon::prelude::*;
+use reid_backbones::ops;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::distance::{distances_into, squared_norms};
+use super::distance::{distances_of_products, squared_norms};
 
 /// Values in one block of distances: 16 MiB.
 const BLOCK_VALUES: usize = 1 << 22;
@@ -125,11 +126,29 @@ pub struct Ranking {
 
 /// Distances of queries from a gallery, computed in blocks of queries.
 pub trait Distances: Sync {
+    /// What is computed for all rows at once, of some queries and the whole gallery.
+    ///
+    /// # Shapes
+    /// - `out`: `[queries.len(), g]`, row-major
+    fn begin(&self, queries: Range<usize>, out: &mut [f32]);
+
+    /// Makes distances of a row that has been begun: apart from that, so that whoever goes through the row next finds it
+    /// in the processor's cache.
+    ///
+    /// # Shapes
+    /// - `row`: `[g]`
+    fn finish(&self, query: usize, row: &mut [f32]);
+
     /// Distances of some queries from the whole gallery.
     ///
     /// # Shapes
     /// - `out`: `[queries.len(), g]`, row-major
-    fn rows(&self, queries: Range<usize>, out: &mut [f32]);
+    fn rows(&self, queries: Range<usize>, out: &mut [f32]) {
+        let (first, width) = (queries.start, out.len() / queries.len().max(1));
+        self.begin(queries, out);
+        let finish = |(offset, row): (usize, &mut [f32])| self.finish(first + offset, row);
+        out.par_chunks_exact_mut(width.max(1)).enumerate().for_each(finish);
+    }
 }
 
 /// Squared Euclidean distances of features.
@@ -156,9 +175,13 @@ impl<'a> SquaredEuclidean<'a> {
 }
 
 impl Distances for SquaredEuclidean<'_> {
-    fn rows(&self, queries: Range<usize>, out: &mut [f32]) {
+    fn begin(&self, queries: Range<usize>, out: &mut [f32]) {
         let rows = &self.query[queries.start * self.width..queries.end * self.width];
-        distances_into((rows, &self.query_norms[queries]), (self.gallery, &self.gallery_norms), self.width, out);
+        ops::dot_products_into(rows, self.gallery, self.width, out);
+    }
+
+    fn finish(&self, query: usize, row: &mut [f32]) {
+        distances_of_products(row, self.query_norms[query], &self.gallery_norms);
     }
 }
 
@@ -171,9 +194,11 @@ pub struct Given<'a> {
 }
 
 impl Distances for Given<'_> {
-    fn rows(&self, queries: Range<usize>, out: &mut [f32]) {
+    fn begin(&self, queries: Range<usize>, out: &mut [f32]) {
         out.copy_from_slice(&self.values[queries.start * self.gallery..queries.end * self.gallery]);
     }
+
+    fn finish(&self, _: usize, _: &mut [f32]) {}
 }
 
 /// Queries in one block of distances from a gallery of `gallery` pictures: few of a large one, but not so few that its
@@ -210,12 +235,13 @@ pub fn rank(
     for first in (0..query_len).step_by(block) {
         let last = (first + block).min(query_len);
         rows.resize((last - first) * gallery_len, 0.0);
-        distances.rows(first..last, &mut rows); // [rows, g]
-        let of_row = |(offset, row): (usize, &[f32])| {
+        distances.begin(first..last, &mut rows); // [rows, g]
+        let of_row = |near: &mut Vec<u32>, (offset, row): (usize, &mut [f32])| {
             let at = first + offset;
-            scorer.score(row, query.pids[at], query.cameras[at])
+            distances.finish(at, row);
+            scorer.score(row, query.pids[at], query.cameras[at], near)
         };
-        scored.par_extend(rows.par_chunks_exact(gallery_len).enumerate().map(of_row));
+        scored.par_extend(rows.par_chunks_exact_mut(gallery_len).enumerate().map_init(Vec::new, of_row));
     }
     Ranking::summarize(&scored, depth)
 }
@@ -325,8 +351,8 @@ struct Scorer<'a> {
 }
 
 impl Scorer<'_> {
-    /// Scores one query; none if it has no match.
-    fn score(&self, distances: &[f32], pid: i64, camera: u32) -> Option<Scored> {
+    /// Scores one query; none if it has no match. `near` is room for indices.
+    fn score(&self, distances: &[f32], pid: i64, camera: u32, near: &mut Vec<u32>) -> Option<Scored> {
         let gallery = self.gallery;
         let keeps_camera = self.spec.same_camera == SameCamera::Kept;
         let own = self.pictures.get(&pid)?.iter().map(|&index| index as usize);
@@ -341,12 +367,8 @@ impl Scorer<'_> {
         // `ahead[i]`: other people's pictures between match `i - 1` and match `i`. Those behind the last
         // match change nothing.
         let mut ahead = vec![0_u32; matches.len()];
-        for (index, &distance) in distances.iter().enumerate() {
-            // Most are farther, and one comparison says so; NaN is never farther.
-            if distance > farthest {
-                continue;
-            }
-            let key = order_key(distance, index);
+        for index in not_farther(distances, farthest, near).iter().map(|&index| index as usize) {
+            let key = order_key(distances[index], index);
             if key < last && gallery.pids[index] != pid {
                 ahead[matches.partition_point(|&at| at < key)] += 1;
             }
@@ -405,6 +427,19 @@ impl Scorer<'_> {
         }
         hits
     }
+}
+
+/// Indices of the distances that are not greater than `farthest`, NaN among them.
+///
+/// Without a branch: which of them are is as good as random, and processors guess.
+fn not_farther<'a>(distances: &[f32], farthest: f32, room: &'a mut Vec<u32>) -> &'a [u32] {
+    room.resize(distances.len() + 1, 0);
+    let mut count = 0;
+    for (index, &distance) in (0_u32..).zip(distances) {
+        room[count] = index;
+        count += 1 - usize::from(distance > farthest);
+    }
+    &room[..count]
 }
 
 /// A number that orders pictures by distance, then by gallery index; NaN comes last.

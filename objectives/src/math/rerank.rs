@@ -96,14 +96,15 @@ impl<'a> Reranked<'a> {
 }
 
 impl Distances for Reranked<'_> {
-    fn rows(&self, queries: Range<usize>, out: &mut [f32]) {
+    fn begin(&self, queries: Range<usize>, out: &mut [f32]) {
         let KReciprocalSpec { lambda, variant, .. } = self.spec;
         let (lambda, first) = (lambda as f32, queries.start);
-        self.plain.rows(queries, out); // [rows, g]
+        self.plain.begin(queries, out); // [rows, g]
         let gallery = self.jaccard.len() - self.queries;
         let mix = |scratch: &mut Scratch, (offset, row): (usize, &mut [f32])| {
             let query = first + offset;
             let farthest = self.farthest[query];
+            self.plain.finish(query, row);
             for value in row.iter_mut() {
                 let distance = match variant {
                     RerankVariant::Zhong => *value / farthest,
@@ -122,4 +123,6 @@ impl Distances for Reranked<'_> {
         };
         out.par_chunks_exact_mut(gallery).enumerate().for_each_init(Scratch::default, mix);
     }
+
+    fn finish(&self, _: usize, _: &mut [f32]) {}
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use reid_backbones::spec::VitSpec;
+use reid_backbones::vit::Resampling;
 use reid_backbones::{Capture, Compute, Encoder, Input, ModuleId, ParamStore, Vit, weights};
 
 use super::frozen::spec::Pooling;
@@ -14,6 +15,9 @@ use crate::error::{Result, TaskError};
 use crate::random::init_source;
 use crate::spec::EvaluationFeature;
 use crate::task::Embed;
+
+/// timm's name of the table of positions.
+const POSITIONS: &str = "pos_embed";
 
 /// An encoder whose feature is the class token after the final norm, unless another pooling is asked for.
 pub struct EncoderModel {
@@ -52,6 +56,26 @@ impl EncoderModel {
         let model = Self::random(spec, 0, device)?;
         weights::load(&model.store, super::ENCODER, tensors, path)?;
         Ok(model)
+    }
+
+    /// [`Self::with_weights`] of an encoder that was trained as `from`, on another grid perhaps: then learned positions are
+    /// resampled, bilinearly, as `TransReID` does when it loads a checkpoint (`resize_pos_embed`). Fixed ones are those of
+    /// the new grid.
+    ///
+    /// # Errors
+    /// If they do not fit either architecture.
+    pub fn resized(
+        spec: &VitSpec,
+        from: &VitSpec,
+        mut tensors: BTreeMap<String, Tensor>,
+        path: &Path,
+        device: &Device,
+    ) -> Result<Self> {
+        let ([old_rows, old_cols], [rows, cols]) = (from.grid(), spec.grid());
+        if let Some(table) = tensors.get_mut(POSITIONS).filter(|_| from.grid() != spec.grid()) {
+            *table = weights::resample_positions(table, (old_rows, old_cols), (rows, cols), Resampling::Bilinear)?;
+        }
+        Self::with_weights(spec, &tensors, path, device)
     }
 
     /// Structure and parameters, these behind [`super::ENCODER`].

@@ -42,6 +42,8 @@ fn inputs(here: Option<&Value>, there: Option<&Value>, found: &mut Vec<Differenc
         (true, true) => {
             let artefact = |input: Option<&Value>| input.and_then(|input| input.get("artefact")).cloned();
             compare("input", artefact(here).as_ref(), artefact(there).as_ref(), found);
+            let resized = |input: Option<&Value>| input.and_then(|input| input.get("resized")).cloned();
+            compare("backbone", resized(here).as_ref(), resized(there).as_ref(), found);
         }
         (false, false) => compare("input", here, there, found),
         _ => {

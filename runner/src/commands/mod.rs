@@ -81,12 +81,21 @@ struct Setup {
 
 impl Setup {
     fn new(common: &Common) -> Result<Self, RunError> {
+        Self::with_threads(common, |settings| settings.threads)
+    }
+
+    /// The same for verbs that compute stages: the calling thread is one of the settings' jobs.
+    fn of_jobs(common: &Common) -> Result<Self, RunError> {
+        Self::with_threads(common, Settings::threads_of_a_job)
+    }
+
+    fn with_threads(common: &Common, threads: impl Fn(&Settings) -> usize) -> Result<Self, RunError> {
         let defaults = Settings::defaults(user_folder("XDG_CACHE_HOME", ".cache"));
         let user_file = user_folder("XDG_CONFIG_HOME", ".config").join("config.yaml");
         // Names or values that are not Unicode cannot be settings.
         let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         let settings = settings(&defaults, &user_file, environment, &common.settings()).map_err(RunError::Usage)?;
-        reid_backbones::use_threads(settings.threads_of_a_job());
+        reid_backbones::use_threads(threads(&settings));
         if let Some(&set) = InstructionSet::available().iter().find(|set| set.name() == settings.isa) {
             // Nothing has been computed yet: the setting is always in time.
             reid_backbones::use_instruction_set(set);

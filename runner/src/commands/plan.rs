@@ -13,13 +13,13 @@ use super::tune::{Chosen, Trials};
 use super::{Setup, count, print, user_folder};
 use crate::calibration::{Calibration, Estimate, splits};
 use crate::cli::PlanArgs;
-use crate::engine::{Datasets, Machine, OpenData, Plan, StageDef, StageKind, calibrate, footprint};
+use crate::engine::{Datasets, Machine, OpenData, Plan, RunPlan, StageDef, StageKind, calibrate, footprint};
 use crate::exit::RunError;
 use crate::progress::short_duration;
 use crate::store::Store;
 
 pub(super) fn plan(args: &PlanArgs) -> Result<(), RunError> {
-    let setup = Setup::new(&args.spec.common)?;
+    let setup = Setup::of_jobs(&args.spec.common)?;
     let machine = Machine::open(&setup.settings)?;
     let experiment = setup.load(&args.spec.spec, &args.spec.overrides, args.spec.common.machine.color)?;
     let mut datasets = setup.datasets(&experiment);
@@ -134,6 +134,7 @@ pub(super) fn describe(
     let mut text = format!("{}: {runs}, {all}{}\n", plan.experiment, if is_done { ", all done" } else { "" });
     let pictures = picture_bytes(plan, states);
     let (mut total, mut peak, mut unknown) = (0.0, None, 0);
+    let costs: Vec<Option<Estimate>> = plan.stages.iter().map(|stage| calibration.estimate(stage, machine)).collect();
     for kind in [StageKind::Pretrain, StageKind::Train, StageKind::Evaluate] {
         let of_kind: Vec<usize> = (0..plan.stages.len()).filter(|&i| plan.stages[i].kind == kind).collect();
         let in_state = |state| of_kind.iter().filter(|&&i| states[i] == state).count();
@@ -143,7 +144,7 @@ pub(super) fn describe(
         let uses: usize = plan.runs.iter().filter(|run| run.stages.iter().any(|s| of_kind.contains(s))).count();
         let left = of_kind.iter().filter(|&&i| states[i] != State::Done);
         let bound = left.clone().filter_map(|&i| footprint::bytes(&plan.stages[i])).max();
-        let known: Vec<Option<Estimate>> = left.map(|&i| calibration.estimate(&plan.stages[i], machine)).collect();
+        let known: Vec<Option<Estimate>> = left.map(|&i| costs[i]).collect();
         unknown += known.iter().filter(|estimate| estimate.is_none()).count();
         let known: Vec<Estimate> = known.into_iter().flatten().collect();
         total += known.iter().map(|estimate| estimate.seconds).sum::<f64>();
@@ -160,9 +161,14 @@ pub(super) fn describe(
         let (kind, uses) = (kind.name(), count(uses, "run"));
         let _ = writeln!(text, "  {kind:<9} {:>4} for {uses}: {}", of_kind.len(), parts.join(", "));
     }
-    // Jobs have an equal share each, but for the last ones of a chain.
-    let jobs = machine.jobs as u64;
-    let mut known = short_duration(Duration::from_secs_f64(total / jobs as f64));
+    // Jobs have an equal share each, but for those that wait for the stages of one run.
+    let left_of = |run: &&RunPlan| run.stages.iter().any(|&stage| states[stage] != State::Done);
+    let jobs = machine.jobs.min(plan.runs.iter().filter(left_of).count()).max(1) as u64;
+    let of_stage =
+        |&stage: &usize| costs[stage].filter(|_| states[stage] != State::Done).map_or(0.0, |cost| cost.seconds);
+    let of_run = |run: &RunPlan| run.stages.iter().map(of_stage).sum::<f64>();
+    let longest = plan.runs.iter().map(of_run).fold(0.0, f64::max);
+    let mut known = short_duration(Duration::from_secs_f64(longest.max(total / jobs as f64)));
     if let Some(peak) = peak {
         let _ = write!(known, " and {} of memory", short_bytes((peak - pictures) * jobs + pictures));
     }

@@ -25,7 +25,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     let Some(spec) = &args.spec else {
         return Err(RunError::Usage("no spec given; try `reid-run experiments/quickstart.yaml`".to_owned()));
     };
-    let setup = Setup::new(&args.common)?;
+    let setup = Setup::of_jobs(&args.common)?;
     let experiment = setup.load(spec, &args.overrides, args.common.machine.color)?;
     let calibration = Calibration::load(&user_folder("XDG_STATE_HOME", ".local/state"));
     let mut datasets = setup.datasets(&experiment);
@@ -176,7 +176,7 @@ fn engine(setup: &Setup, spec: &Path, overrides: &[String], name: &str) -> Resul
 
 /// Runs a spec and gives the test mAP of its first run.
 pub(super) fn measure(spec: &Path, overrides: &[String], common: &Common) -> Result<f64, RunError> {
-    let setup = Setup::new(common)?;
+    let setup = Setup::of_jobs(common)?;
     let experiment = setup.load(spec, overrides, common.machine.color)?;
     let mut datasets = setup.datasets(&experiment);
     let mut engine = engine(&setup, spec, overrides, &experiment.name)?;

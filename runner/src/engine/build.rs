@@ -127,11 +127,12 @@ impl<'a> Build<'a> {
         let seed = self.stage.pretrain_seed;
         Ok(match (input, &self.spec().pretrain.objective) {
             (Some(dir), _) => {
-                let is_trained = self.stage.input.is_some_and(|at| self.plan.stages[at].kind == StageKind::Train);
+                let before = self.stage.input.map(|at| &self.plan.stages[at]);
+                let is_trained = before.is_some_and(|before| before.kind == StageKind::Train);
                 let file = if is_trained { MODEL_FILE.to_owned() } else { snapshots::file_of(&self.spec().pretrain) };
                 let path = dir.artefact(&file).map_err(RunError::from)?;
-                let weights = encoder_weights(read_weights(&path)?);
-                EncoderModel::with_weights(&self.stage.vit, &weights, &path, self.device)?
+                let (vit, weights) = (&self.stage.vit, encoder_weights(read_weights(&path)?));
+                EncoderModel::resized(vit, before.map_or(vit, |before| &before.vit), weights, &path, self.device)?
             }
             (None, ObjectiveSpec::Imported(imported)) => {
                 self.plan.imports.load(imported, &self.stage.vit, seed, self.device)?

@@ -53,7 +53,7 @@ pub(super) enum Entered<'c, 'a> {
     Had(StageDir),
     /// It has failed: label and reason.
     Failed(String, String),
-    /// Another job is at it.
+    /// Another job is at it, or the execution is over.
     Elsewhere,
     /// The job may compute it; the folder is its input.
     Mine(Hold<'c, 'a>, Option<StageDir>),
@@ -120,7 +120,7 @@ impl<'a> Course<'a> {
         self.lock().queue.push_back(Turn { run, wait: true });
     }
 
-    /// Puts a run back that has met another job.
+    /// Puts a run back that has met another job, or the end.
     pub(super) fn again(&self, turn: Turn<'a>) {
         self.lock().queue.push_front(turn);
     }
@@ -134,7 +134,7 @@ impl<'a> Course<'a> {
         if let Some(dir) = state.had.get(&index) {
             return Entered::Had(dir.clone());
         }
-        if !state.under_way.insert(index) {
+        if state.is_over || !state.under_way.insert(index) {
             return Entered::Elsewhere;
         }
         let input = plan.stages[index].input.and_then(|input| state.had.get(&input)).cloned();
@@ -146,19 +146,16 @@ impl<'a> Course<'a> {
         count(&mut self.lock().summary);
     }
 
-    /// No job begins another run; those that are left are not begun.
+    /// No job begins another stage; runs that are left are not done.
     pub(super) fn end(&self) {
-        let mut state = self.lock();
-        if !state.is_over {
-            state.is_over = true;
-            state.summary.skipped = state.queue.len();
-        }
+        self.lock().is_over = true;
         self.ended.notify_all();
     }
 
     /// What was done.
     pub(super) fn into_summary(self) -> Summary {
-        self.state.into_inner().unwrap_or_else(PoisonError::into_inner).summary
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Summary { skipped: state.queue.len(), ..state.summary }
     }
 
     /// Counts and folders are whole between any two statements that hold the lock.

@@ -1,24 +1,21 @@
 //! Executes a plan: stages under leases, rows for runs, failures kept apart.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use reid_backbones::weights;
-use reid_data::sampler::Labels;
-use reid_objectives::protocols::evaluation::{self, Scores};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::build::{Build, DECODER_FILE, ENCODER_FILE, MODEL_FILE};
+use super::build::Build;
 use super::course::{Course, Entered, Turn};
-use super::live::Onlookers;
-use super::plan::{StageDef, StageKind, evaluation_normalisation};
-use super::record::{self, EvaluationRecord, StepsFile};
-use super::train::{TrainError, Training};
-use super::{DataServices, Machine, Plan, snapshots};
+use super::deaths::Deaths;
+use super::plan::{StageDef, StageKind};
+use super::train::TrainError;
+use super::work::{Product, Work};
+use super::{Machine, Plan, record, snapshots};
 use crate::calibration::Calibration;
 use crate::exit::RunError;
 use crate::log::EventLog;
@@ -26,9 +23,7 @@ use crate::memory;
 use crate::progress::Progress;
 use crate::provenance::{Host, ProgramInfo, Source, host_info, program};
 use crate::signals::Interrupt;
-use crate::store::atomic::write_atomic;
-use crate::store::checkpoints::CheckpointStore;
-use crate::store::{Claim, GIVEN_BACK, Lease, StageDir, StageManifest, Store, Waiting};
+use crate::store::{Claim, GIVEN_BACK, StageDir, StageManifest, Store, Waiting};
 use crate::tensorboard::Board;
 
 /// Time between two looks at a stage that another process computes.
@@ -61,7 +56,7 @@ pub struct Engine {
     pub overrides: String,
     /// Compute stages again that another commit of the program has computed.
     pub rerun_on_code: bool,
-    /// Stop at the first failed run.
+    /// Stop at the first failed run; other jobs end the stage that they are at.
     pub fail_fast: bool,
     /// What stages have cost on this machine.
     pub calibration: Mutex<Calibration>,
@@ -105,9 +100,9 @@ enum StageFailure {
     Run { stage: String, reason: String },
     /// Another process computes the stage, or it has ended several processes: other runs go first.
     Later,
-    /// Another job of this process is at the stage.
+    /// Another job of this process is at the stage, or everything has stopped.
     Elsewhere,
-    /// Everything stops.
+    /// Everything stops; other jobs end the stage that they are at.
     Stop(RunError),
 }
 
@@ -134,16 +129,22 @@ impl Engine {
             }
             done
         };
-        let others = || job_threads(self.machine.threads).and_then(|()| job());
+        // The work can be done with fewer jobs as well.
+        let fewer = |error: &dyn Display| self.progress.warn(format_args!("a job cannot be started: {error}"));
+        let other_job = || match reid_backbones::use_own_threads(self.machine.threads) {
+            Ok(()) => job(),
+            Err(error) => {
+                fewer(&error);
+                Ok(())
+            }
+        };
         let named = |number: usize| thread::Builder::new().name(format!("job-{number}")).stack_size(JOB_STACK);
         thread::scope(|scope| {
-            let started = (1..self.machine.jobs).map(|number| named(number).spawn_scoped(scope, others));
-            let started = started.collect::<Result<Vec<_>, _>>().unwrap_or_else(|error| {
-                self.progress.warn(format_args!("one job only: no thread can be started for others ({error})"));
-                Vec::new()
-            });
+            let others: Vec<_> = (1..self.machine.jobs)
+                .filter_map(|number| named(number).spawn_scoped(scope, other_job).map_err(|error| fewer(&error)).ok())
+                .collect();
             let mut ended = vec![job()];
-            ended.extend(started.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic))));
+            ended.extend(others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic))));
             ended.into_iter().collect::<Result<(), RunError>>()
         })?;
         Ok(course.into_summary())
@@ -274,11 +275,13 @@ impl Engine {
             if deaths >= FATAL_DEATHS {
                 // Counted anew when a later invocation tries the failed run once more.
                 Deaths::default().write(&lease)?;
-                let reason = format!("{deaths} processes have died at it, perhaps for lack of memory");
+                let reason = format!(
+                    "{deaths} processes have died at it, perhaps for lack of memory; try fewer `--jobs`, or a smaller batch"
+                );
                 return Err(StageFailure::Run { stage: stage.label.clone(), reason });
             }
             if deaths >= MOST_DEATHS && !wait {
-                let text = "processes have died at it more than once, perhaps for lack of memory; other runs go first";
+                let text = "processes have died more than once while they were at it, perhaps for lack of memory; other runs go first";
                 self.progress.warn(format_args!("{}: {text}", stage.label));
                 return Err(StageFailure::Later);
             }
@@ -289,7 +292,9 @@ impl Engine {
         }
         self.log.info(&format!("{}: begun, key {}", stage.label, stage.key));
         let (started, began) = (crate::log::now_utc(), Instant::now());
-        memory::reset_peak();
+        if self.machine.jobs == 1 {
+            memory::reset_peak();
+        }
         let build = Build { plan, stage, device: &self.machine.device };
         let work = Work { engine: self, stage, build };
         // A panic is a fault of the program, but no reason to lose the other runs of a sweep.
@@ -361,129 +366,6 @@ impl Engine {
 struct Obtained {
     dir: StageDir,
     is_new: bool,
-}
-
-/// What a stage leaves for its commit.
-struct Product {
-    artefacts: Vec<String>,
-    seconds: Option<f64>,
-    notes: BTreeMap<String, Value>,
-}
-
-/// One stage under way.
-struct Work<'a> {
-    engine: &'a Engine,
-    stage: &'a StageDef,
-    build: Build<'a>,
-}
-
-impl Work<'_> {
-    fn train(&self, lease: &mut Lease, input: Option<&StageDir>) -> Result<Product, TrainError> {
-        let (mut task, split) = self.build.task(input)?;
-        let spec =
-            self.stage.train.as_ref().ok_or_else(|| RunError::Unexpected("a training without settings".to_owned()))?;
-        let folder = lease.dir().to_owned();
-        let training = Training {
-            spec,
-            steps: self.stage.steps,
-            seed: self.stage.seed,
-            data: &self.stage.data,
-            split,
-            machine: &self.engine.machine,
-            interrupt: &self.engine.interrupt,
-            snapshots: &self.stage.snapshots,
-        };
-        let labels = self.build.labels();
-        if let Some(labels) = labels.as_ref().filter(|labels| labels.is_part()) {
-            let Labels { identities, images, all_identities, all_images, .. } = labels;
-            self.engine.progress.line(format_args!(
-                "{}: labels of {identities} of {all_identities} identities, {images} of {all_images} pictures",
-                self.stage.label
-            ));
-        }
-        let position = training.run(&mut *task, lease, &Onlookers::new(self.engine, self.stage))?.position;
-        let file = match self.stage.kind {
-            StageKind::Pretrain => ENCODER_FILE,
-            _ => MODEL_FILE,
-        };
-        let product = task.product()?;
-        weights::write(&folder.join(file), &product).map_err(reid_objectives::TaskError::from)?;
-        let mut notes = BTreeMap::from([
-            ("images".to_owned(), Value::from(position.images)),
-            ("tokens".to_owned(), Value::from(position.tokens)),
-            ("steps".to_owned(), Value::from(position.updates)),
-            ("marks".to_owned(), Value::from(position.marks.clone())),
-            (snapshots::NOTE.to_owned(), snapshots::note(&position.kept)),
-        ]);
-        if let Some(labels) = labels {
-            notes.insert("labelled_identities".to_owned(), Value::from(labels.identities));
-            notes.insert("labelled_images".to_owned(), Value::from(labels.images));
-        }
-        let seconds = Some(position.seconds);
-        StepsFile { steps: position.records }.write(&folder)?;
-        let mut artefacts = [file, StepsFile::NAME].map(str::to_owned).to_vec();
-        artefacts.extend(snapshots::kept(&folder)?);
-        let decoder = task.decoder()?;
-        if !decoder.is_empty() {
-            weights::write(&folder.join(DECODER_FILE), &decoder).map_err(reid_objectives::TaskError::from)?;
-            artefacts.push(DECODER_FILE.to_owned());
-        }
-        Ok(Product { artefacts, seconds, notes })
-    }
-
-    fn evaluate(&self, lease: &Lease, input: Option<&StageDir>) -> Result<Product, TrainError> {
-        let protocol = &self.build.spec().protocol;
-        let settings = protocol.evaluation();
-        let model = self.build.model(input)?;
-        let shown = self.engine.progress.stage(&self.stage.label, 1);
-        let services = DataServices {
-            data: self.stage.data.clone(),
-            workers: self.engine.machine.workers,
-            device: self.engine.machine.device.clone(),
-            interrupt: self.engine.interrupt.clone(),
-        };
-        let views = evaluation::views(settings, &self.stage.vit, evaluation_normalisation(self.build.spec()));
-        let scores: Vec<Scores> = evaluation::evaluate(&*model, &views, settings, &services)?;
-        let evaluated = EvaluationRecord::new(&scores);
-        evaluated.write(lease.dir())?;
-        shown.finish(&evaluated.headline());
-        Ok(Product { artefacts: vec![EvaluationRecord::NAME.to_owned()], seconds: None, notes: BTreeMap::new() })
-    }
-}
-
-/// Processes that died at a stage one after the other without getting further.
-#[derive(Default, Serialize, Deserialize)]
-struct Deaths {
-    count: u32,
-    /// Step of the newest checkpoint at the last death.
-    step: Option<u64>,
-}
-
-impl Deaths {
-    /// Name of the file in the folder of unfinished work.
-    const FILE: &str = "deaths.json";
-
-    /// Notes that the attempt before this one did not end in order. One that has left a new checkpoint got
-    /// further than its forerunners, so what ended them is not what ended it.
-    fn count(lease: &Lease) -> Result<u32, RunError> {
-        let known = std::fs::read(lease.dir().join(Self::FILE)).ok();
-        let known: Self = known.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
-        let step = CheckpointStore::open(lease.dir())?.newest()?;
-        let count = if step > known.step { 1 } else { known.count.saturating_add(1) };
-        Self { count, step }.write(lease)?;
-        Ok(count)
-    }
-
-    fn write(&self, lease: &Lease) -> Result<(), RunError> {
-        let json = serde_json::to_vec(self).map_err(|error| RunError::Unexpected(error.to_string()))?;
-        Ok(write_atomic(&lease.dir().join(Self::FILE), &json)?)
-    }
-}
-
-/// Gives a further job operators' threads of its own, its own thread among them.
-fn job_threads(threads: usize) -> Result<(), RunError> {
-    let failed = |error| RunError::Unexpected(format!("threads of a job cannot be started: {error}"));
-    reid_backbones::use_own_threads(threads).map_err(failed)
 }
 
 /// A panic as the reason of a failed run.

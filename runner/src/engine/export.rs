@@ -36,7 +36,7 @@ pub fn exported(store: &Store, row: &RunRow, after: Option<StageKind>) -> Result
         return Err(RunError::NothingSelected(format!("the run failed and left no encoder; run its spec again: {id}")));
     }
     let spec = spec_of(row)?;
-    let BackboneSpec::Vit(vit) = &spec.backbone;
+    let BackboneSpec::Vit(mut vit) = spec.backbone.clone();
     let wanted = |kind| after.is_none_or(|after| after == kind);
     // A probe's training leaves the encoder as it is.
     let trains_encoder = !matches!(spec.protocol, ProtocolSpec::Frozen(_));
@@ -54,19 +54,22 @@ pub fn exported(store: &Store, row: &RunRow, after: Option<StageKind>) -> Result
             RunError::NothingSelected(text)
         };
         let stage = store.recorded(key)?.ok_or_else(gone)?;
-        (of_stage(vit, &stage.artefact(&file)?)?, stage.manifest().label.clone())
+        if kind == StageKind::Pretrain {
+            vit = spec.pretrained_vit();
+        }
+        (of_stage(&vit, &stage.artefact(&file)?)?, stage.manifest().label.clone())
     } else if let ObjectiveSpec::Imported(imported) = &spec.pretrain.objective
         && wanted(StageKind::Pretrain)
     {
         let mut imports = Imports::default();
-        imports.check(Import::Encoder(imported, vit))?;
+        imports.check(Import::Encoder(imported, &vit))?;
         let seed = row.seed_pretrain.cast_unsigned();
-        (imports.load(imported, vit, seed, &Device::Cpu)?, format!("imported from {}", imported.path))
+        (imports.load(imported, &vit, seed, &Device::Cpu)?, format!("imported from {}", imported.path))
     } else {
         let what = after.map_or_else(|| "no stage".to_owned(), |kind| format!("no {} stage", kind.name()));
         return Err(RunError::NothingSelected(format!("the run has {what} that trained its encoder: {id}")));
     };
-    let metadata = metadata(row, &spec, vit, model.parts().0, &origin);
+    let metadata = metadata(row, &spec, &vit, model.parts().0, &origin);
     Ok(Exported { model, metadata, origin })
 }
 

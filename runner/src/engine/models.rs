@@ -98,7 +98,8 @@ impl RunModel {
         let model = if trains(&spec.protocol) {
             trained(&spec, &vit, &tensors, &path, device).map_err(|e| fail(e.to_string()))?
         } else {
-            let encoder = EncoderModel::with_weights(&vit, &encoder_weights(tensors), &path, device);
+            let (from, tensors) = (spec.pretrained_vit(), encoder_weights(tensors));
+            let encoder = EncoderModel::resized(&vit, &from, tensors, &path, device);
             as_it_is(&spec, encoder.map_err(|e| fail(e.to_string()))?)
         };
         Ok(Self { notice, ..Self::new(&spec, &vit, model, stage.manifest().label.clone()) })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use reid_backbones::spec::{BackboneSpec, VitSpec};
 use reid_data::dataset::Split;
 use reid_data::spec::{LabelsSpec, Normalisation, ValidationSpec};
-use reid_experiments::spec::{PretrainData, RunSpec, TakeSpec, TestData};
+use reid_experiments::spec::{PretrainData, PretrainImage, RunSpec, TakeSpec, TestData};
 use reid_experiments::{Experiment, ResolvedRun};
 use reid_objectives::budget::Length;
 use reid_objectives::math::ranking::SameCamera;
@@ -248,7 +248,8 @@ impl Planner {
             }
         };
         let (train, steps) = pretrain_length(spec)?;
-        let mut science = json!({ "backbone": to_json(&spec.backbone)?, "objective": objective_science(spec, &self.imports)?,
+        let mut science = json!({ "backbone": to_json(&BackboneSpec::Vit(spec.pretrained_vit()))?,
+                                  "objective": objective_science(spec, &self.imports)?,
                                   "train": train_science(&train)?, "split": pretrain_split(&data).name() });
         if let Some(steps) = steps {
             // What was to be spent is the same science as the steps that it comes to.
@@ -277,7 +278,11 @@ impl Planner {
         let stage = self.stage(&draft, (spec, seed), label, None, &data, Some((train, steps)))?;
         self.stages[stage].snapshots.add(&spec.pretrain);
         stages.push(stage);
-        let input = json!({ "stage": self.stages[stage].key.hex(), "artefact": artefact });
+        let mut input = json!({ "stage": self.stages[stage].key.hex(), "artefact": artefact });
+        if self.stages[stage].vit != *vit_spec(spec) {
+            input["resized"] = encoder_science(spec)?;
+            input["resized"]["version"] = json!(reid_backbones::weights::ALGORITHM_VERSION);
+        }
         Ok(From { input, stage: Some(stage) })
     }
 
@@ -353,7 +358,10 @@ impl Planner {
     fn label(&self, kind: StageKind, (i, run, part): (usize, &ResolvedRun, &str)) -> String {
         let concerns = |path: &str| match kind {
             StageKind::Pretrain => {
-                !["protocol", "pretrain.take", "test_on"].iter().any(|other| path.starts_with(other))
+                // Whatever the patches and pictures of what follows.
+                let later = ["protocol", "pretrain.take", "test_on", "backbone.vit.stride"];
+                let is_resized = run.spec.pretrain.image != PretrainImage::Backbone && path == "backbone.vit.image";
+                !is_resized && !later.iter().any(|other| path.starts_with(other))
             }
             StageKind::Train | StageKind::Evaluate if part == SOURCE && path.contains("uda.usl") => false,
             StageKind::Train => !path.contains(".evaluation") && !path.starts_with("test_on"),
@@ -393,7 +401,8 @@ impl Planner {
         let at = self.stages.len();
         self.index.insert(key.hex().to_owned(), at);
         let data = Arc::clone(data);
-        let (kind, seed, vit) = (draft.kind, draft.seed, vit_spec(spec).clone());
+        let (kind, seed) = (draft.kind, draft.seed);
+        let vit = if kind == StageKind::Pretrain { spec.pretrained_vit() } else { vit_spec(spec).clone() };
         let (train, steps) = train.map_or((None, None), |(train, steps)| (Some(train), steps));
         let (spec, snapshots) = (Arc::clone(spec), Snapshots::default());
         let stage = StageDef { kind, key, label, input, spec, pretrain_seed, vit, seed, data, train, steps, snapshots };
@@ -406,7 +415,7 @@ impl Planner {
 /// whole epochs.
 fn pretrain_length(spec: &RunSpec) -> Result<(TrainSpec, Option<usize>), RunError> {
     let train = spec.pretrain.train.clone();
-    match spec.pretrain.length(vit_spec(spec)) {
+    match spec.pretrain_length() {
         Some(Length::Epochs(epochs)) => Ok((TrainSpec { epochs, ..train }, None)),
         Some(Length::Steps(steps)) => Ok((train, Some(steps))),
         None => Err(RunError::Usage(

@@ -1,7 +1,7 @@
 //! What a run's pre-training has left, to be looked at.
 
 use candle_core::Device;
-use reid_backbones::spec::{BackboneSpec, VitSpec};
+use reid_backbones::spec::VitSpec;
 use reid_backbones::weights;
 use reid_data::spec::Normalisation;
 use reid_objectives::person_mae::PersonMae;
@@ -40,7 +40,7 @@ impl Pretrained {
         };
         let stage = store.recorded(key)?.ok_or_else(|| gone("its pre-training"))?;
         let spec = spec_of(row)?;
-        let BackboneSpec::Vit(vit) = spec.backbone.clone();
+        let vit = spec.pretrained_vit();
         let fail = |e: String| RunError::Weights(e);
         let file = snapshots::file_of(&spec.pretrain);
         if !stage.artefacts().contains_key(&file) {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reid_backbones::spec::BackboneSpec;
 use reid_data::dataset::{Record, Split};
 use reid_experiments::ResolvedRun;
 use reid_experiments::spec::TakeSpec;
@@ -372,8 +371,7 @@ impl RowContext<'_> {
 
 /// What a run's pre-training costs for each picture.
 fn cost_of(run: &RunPlan) -> Option<Cost> {
-    let BackboneSpec::Vit(vit) = &run.run.spec.backbone;
-    cost(&run.run.spec.pretrain.objective, vit)
+    cost(&run.run.spec.pretrain.objective, &run.run.spec.pretrained_vit())
 }
 
 /// How a source's model does on the target that it is then adapted to.

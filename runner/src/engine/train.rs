@@ -19,10 +19,11 @@ use reid_objectives::spec::{ClipScope, LrScaling, TrainSpec};
 use reid_objectives::task::{Clock, Services, StepOutput, Task};
 
 use super::checkpoint::{self, Position, Recorded, Spent};
-use super::health;
 use super::live::Onlookers;
+use super::saver::Saver;
 use super::snapshots::Snapshots;
-use super::{DataServices, Machine, OpenData};
+use super::window::{flush, record};
+use super::{DataServices, Machine, OpenData, health};
 use crate::exit::RunError;
 use crate::signals::Interrupt;
 use crate::store::Lease;
@@ -30,10 +31,6 @@ use crate::store::checkpoints::{Checkpoint, CheckpointStore, Latest};
 
 /// Raised whenever the loop's numbers change: clipping, accumulation, the order of updates.
 pub(super) const ALGORITHM_VERSION: u32 = 1;
-/// Step metrics are recorded about this many times in a training, as means over the steps between.
-const RECORDS: usize = 200;
-/// Longest time between two checkpoints.
-const CHECKPOINT_EVERY: Duration = Duration::from_mins(1);
 /// Finished batches that may wait per loader thread.
 const QUEUE: usize = 4;
 
@@ -151,15 +148,8 @@ impl Training<'_> {
             let remedy = "hold out identities, such as `validation: {identities: 0.1}`, or leave it out".to_owned();
             return Err(TaskError::Unsuitable { problem, remedy }.into());
         }
-        let mut saver = Saver {
-            lease,
-            checkpoints,
-            last_time: Instant::now(),
-            last_updates: position.updates,
-            began: Instant::now(),
-            before: position.seconds,
-            every: run.steps_of(self.spec.checkpoint_every).max(1.0),
-        };
+        let every = run.steps_of(self.spec.checkpoint_every).max(1.0);
+        let mut saver = Saver::new(lease, checkpoints, &position, every);
 
         // Where an evaluation point was interrupted, it comes first.
         if !self.evaluation_point(task, &services, &mut position, run)? {
@@ -470,109 +460,11 @@ impl Training<'_> {
     }
 }
 
-/// Adds a step's metrics to the window, and records the window's means when it is full.
-fn record(
-    outputs: &[StepOutput],
-    norm: f64,
-    rate: f64,
-    position: &mut Position,
-    steps: usize,
-) -> Result<f64, TrainError> {
-    let share = 1.0 / outputs.len() as f64;
-    let mut values = vec![(MetricKey::GradNorm, norm), (MetricKey::Lr, rate)];
-    let mut mean_loss = 0.0;
-    for output in outputs {
-        let loss = scalar(&output.loss)?;
-        mean_loss += loss * share;
-        values.push((MetricKey::Loss, loss * share));
-        for (key, value) in &output.stats {
-            values.push((*key, scalar(value)? * share));
-        }
-    }
-    let window = &mut position.window;
-    for (key, value) in values {
-        *window.sums.entry(key.name().to_owned()).or_insert(0.0) += value;
-    }
-    window.steps += 1;
-    if window.steps >= steps.div_ceil(RECORDS) {
-        position.collapse = health::collapse(&position.window, (position.updates, steps), &position.marks);
-        flush(position, position.epoch, position.updates);
-    }
-    Ok(mean_loss)
-}
-
-/// Records the means of the window's metrics, if it has any, and empties it.
-fn flush(position: &mut Position, epoch: usize, step: usize) {
-    let window = std::mem::take(&mut position.window);
-    let at = jiff::Timestamp::now().as_microsecond();
-    let steps = window.steps as f64;
-    let record = |(metric, sum): (String, f64)| Recorded { epoch, step, metric, value: sum / steps, at };
-    // JSON, in which records are kept, has no NaN.
-    position.records.extend(window.sums.into_iter().map(record).filter(|record| record.value.is_finite()));
-}
-
-/// Where checkpoints go, when the last one was, and how long the work has taken.
-struct Saver<'a> {
-    lease: &'a Lease,
-    checkpoints: CheckpointStore,
-    last_time: Instant,
-    last_updates: usize,
-    /// Optimizer steps between two checkpoints.
-    every: f64,
-    began: Instant,
-    /// Seconds of earlier attempts.
-    before: f64,
-}
-
-impl Saver<'_> {
-    fn save(
-        &mut self,
-        position: &mut Position,
-        plan: &EpochPlan,
-        task: &dyn Task,
-        optimizer: &Optimizer,
-    ) -> Result<(), TrainError> {
-        self.lease.ensure_held().map_err(RunError::from)?;
-        position.seconds = self.seconds();
-        let written = self
-            .checkpoints
-            .save_with(position.updates as u64, |path| checkpoint::write(path, position, plan, task, optimizer));
-        written.map_err(|error| match error {
-            RunError::Store(error) => RunError::Store(self.lease.explain(error)),
-            other => other,
-        })?;
-        self.last_time = Instant::now();
-        self.last_updates = position.updates;
-        Ok(())
-    }
-
-    /// Says of a training that has diverged what is kept of it.
-    fn with_kept(&self, error: TrainError) -> TrainError {
-        let TrainError::NotFinite { what, value, step, epoch, .. } = error else { return error };
-        let kept = match self.checkpoints.latest() {
-            Ok(Latest { checkpoint: Some(Checkpoint { step, path }), .. }) => {
-                format!("the state at step {step} is kept: {}", path.display())
-            }
-            _ => "no checkpoint had been written before".to_owned(),
-        };
-        TrainError::NotFinite { what, value, step, epoch, kept }
-    }
-
-    /// Whether a checkpoint is due, by steps or by time.
-    fn is_due(&self, position: &Position) -> bool {
-        (position.updates - self.last_updates) as f64 >= self.every || self.last_time.elapsed() >= CHECKPOINT_EVERY
-    }
-
-    fn seconds(&self) -> f64 {
-        self.before + self.began.elapsed().as_secs_f64()
-    }
-}
-
 fn not_finite(what: &'static str, value: f64, position: &Position) -> TrainError {
     let kept = "nothing is kept of a trial".to_owned();
     TrainError::NotFinite { what, value, step: position.updates, epoch: position.epoch, kept }
 }
 
-fn scalar(tensor: &Tensor) -> Result<f64, TrainError> {
+pub(super) fn scalar(tensor: &Tensor) -> Result<f64, TrainError> {
     Ok(f64::from(tensor.to_scalar::<f32>().map_err(TaskError::from)?))
 }

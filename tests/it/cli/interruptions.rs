@@ -150,7 +150,7 @@ fn a_stage_that_ends_processes_lets_the_other_runs_go_first() {
 
     let last = lab.done(&["tiny.yaml"]);
     let place = |text: &str| last.err.find(text).unwrap_or_else(|| panic!("no {text:?} in:\n{}", last.err));
-    assert!(place("processes have died at it more than once") < place("train none s0: started"));
+    assert!(place("processes have died more than once while they were at it") < place("train none s0: started"));
     assert!(place("evaluate none s0: test mAP") < place("pretrain person_mae s0: started"));
 }
 

@@ -57,16 +57,33 @@ fn a_failing_run_hurts_no_other_job() {
 }
 
 #[test]
+fn fail_fast_ends_all_jobs() {
+    let bad = "{label: bad, pretrain.objective: none, protocol.supervised.train.lr: 100, \
+               protocol.supervised.train.optim: {sgd: {weight_decay: 10}}}";
+    let good = "{label: good, pretrain.objective: none, protocol.supervised.train.epochs: 40}";
+    let spec = TINY.replace("epochs: 2, batch: 8", "epochs: 6, batch: 8");
+    let lab = Lab::with("tiny.yaml", &format!("{spec}seeds: [0, 1, 2, 3]\nsweep: {{list: [{bad}, {good}]}}\n"));
+    let said = lab.run(&["tiny.yaml", "--jobs", "2", "--fail-fast"]);
+    said.assert_error(100, &["failed: "]);
+    let rows = lab.rows("runs");
+    let failed = rows.iter().filter(|row| row.label == "bad").count();
+    assert!((1..=2).contains(&failed), "{failed} runs have failed");
+    let left = 8 - rows.len();
+    assert!(said.err.contains(&format!("{left} runs not begun")), "{}", said.err);
+}
+
+#[test]
 fn a_plan_shares_time_and_adds_memory() {
     let lab = Lab::with("tiny.yaml", &sweep());
     lab.run(&["plan", "tiny.yaml", "--jobs", "0"]).assert_error(2, &["--jobs"]);
-    lab.done(&["plan", "tiny.yaml", "--calibrate", "--jobs", "2", "--threads", "2"]);
+    for jobs in ["1", "2"] {
+        lab.done(&["plan", "tiny.yaml", "--calibrate", "--jobs", jobs, "--threads", jobs]);
+    }
     let memory = |jobs: &str, threads: &str| -> f64 {
         let said = lab.done(&["plan", "tiny.yaml", "--jobs", jobs, "--threads", threads]);
         let (_, rest) = said.text().split_once(" s and ").unwrap_or_else(|| panic!("no cost in {}", said.text()));
         rest.split(' ').next().and_then(|number| number.parse().ok()).expect("megabytes")
     };
-    // A job of two has one thread: what one thread costs is known by that.
     let (one, two) = (memory("1", "1"), memory("2", "2"));
     assert!(two > 1.5 * one && two <= 2.0 * one + 1.0, "{one} MB alone, {two} MB for two jobs");
 }
