@@ -106,7 +106,7 @@ pub(super) fn plane(shown: &Shown, ranked: &Ranked) -> Option<Chart> {
     let series: Vec<Series> = chosen.iter().map(of_person).collect();
     let axis = |which: &str, share: f64, scale| Axis {
         label: format!("{which} component"),
-        unit: Some(format!("{:.0} % of the variance", share * 100.0)),
+        unit: Some(format!("{:.0} % of variance", share * 100.0)),
         scale,
     };
     let synthetic = if shown.row.synthetic { "; built-in synthetic data" } else { "" };
