@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::source::Source;
-use crate::spec::Size;
+use crate::spec::{DecodeSpec, Size};
 use crate::{DataError, Result};
 
 /// One picture of a split.
@@ -86,6 +86,8 @@ pub struct Dataset {
     pub fingerprint: String,
     /// Size of the first picture, for reports.
     pub size: Size,
+    /// How large pictures are decoded.
+    pub decode: DecodeSpec,
     /// Whether tables must say that the data are synthetic.
     pub synthetic: bool,
     /// Pictures, identities and cameras of every split, one line each.

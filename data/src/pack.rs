@@ -16,6 +16,7 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use crate::dataset::{Dataset, Record, Split};
 use crate::image::Image;
 use crate::pictures::{self, Pictures};
+use crate::spec::{DecodeSpec, Size};
 use crate::{DataError, Result};
 
 /// First bytes of a pack.
@@ -129,6 +130,10 @@ impl Pack {
 fn key(dataset: &Dataset, records: &[Record]) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&MARK).update(dataset.fingerprint.as_bytes());
+    // Pictures that are decoded as they are have the name that they have always had.
+    if let DecodeSpec::AtLeast(Size(height, width)) = dataset.decode {
+        hasher.update(&(height as u64).to_le_bytes()).update(&(width as u64).to_le_bytes());
+    }
     for record in records {
         hasher.update(&record.source.to_le_bytes()).update(&(record.path.len() as u64).to_le_bytes());
         hasher.update(record.path.as_bytes()).update(&[u8::from(record.usable)]);

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::dataset::{Dataset, Record, Split};
-use crate::decode::decode;
+use crate::decode::decode_as;
 use crate::image::Image;
 use crate::pack::Pack;
 use crate::source::Source;
+use crate::spec::DecodeSpec;
 use crate::{DataError, Result};
 
 /// Reads pictures of one split, from memory where they have been decoded before and there was room
@@ -19,6 +20,7 @@ pub struct Pictures {
     records: Arc<Vec<Record>>,
     memories: Arc<[PathBuf]>,
     pack: Option<Pack>,
+    decode: DecodeSpec,
     decoded: Vec<OnceLock<Arc<Image>>>,
     /// Bytes that may be kept.
     capacity: usize,
@@ -37,6 +39,7 @@ impl Pictures {
             records,
             memories: Arc::clone(&dataset.memories),
             pack: None,
+            decode: dataset.decode,
             decoded,
             capacity: cache_bytes,
             room: AtomicUsize::new(cache_bytes),
@@ -100,7 +103,7 @@ impl Pictures {
         }
         let source = &self.sources[usize::from(record.source)];
         let decoded = match source.read(record) {
-            Ok(Some(bytes)) => decode(&bytes),
+            Ok(Some(bytes)) => decode_as(&bytes, self.decode),
             Ok(None) => Err("size, time of change or inode is another".to_owned()),
             Err(error) => Err(error.to_string()),
         };

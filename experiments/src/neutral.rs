@@ -33,6 +33,7 @@ pub const NEUTRAL: &[Neutral] = &[
     Neutral { suffix: "pretrain.budget", value: r#"{"train_epochs":{}}"# },
     Neutral { suffix: "supervised.sampler", value: r#""pk""# },
     Neutral { suffix: "train_with", value: "[]" },
+    Neutral { suffix: "decode", value: r#""full""# },
     Neutral { suffix: "test_on", value: r#""same""# },
     Neutral { suffix: "market1501.distractors", value: "false" },
     Neutral { suffix: "cuhk03.protocol", value: r#""new""# },

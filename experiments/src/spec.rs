@@ -1,7 +1,7 @@
 //! The resolved experiment: one run's science, nothing optional.
 
 use reid_backbones::spec::{BackboneSpec, Precision, Stride, VitSpec};
-use reid_data::spec::{DataSpec, OnCorrupt, ValidationSpec};
+use reid_data::spec::{DataSpec, DecodeSpec, OnCorrupt, Reading, ValidationSpec};
 use reid_objectives::budget::Length;
 use reid_objectives::cost::cost;
 use reid_objectives::spec::{BudgetSpec, EvaluateEvery, EvaluationSpec, Never, ObjectiveSpec, ProtocolSpec, TrainSpec};
@@ -28,6 +28,9 @@ pub struct RunSpec {
     /// What to do with pictures that cannot be decoded.
     #[serde(default)]
     pub on_corrupt: OnCorrupt,
+    /// How large JPEG pictures are decoded.
+    #[serde(default)]
+    pub decode: DecodeSpec,
     /// Architecture of the encoder.
     pub backbone: BackboneSpec,
     /// Pre-training.
@@ -99,6 +102,11 @@ impl RunSpec {
     /// Whether its encoder starts from random weights.
     pub(crate) fn has_no_pretraining(&self) -> bool {
         self.pretrain.objective.algorithm().is_none()
+    }
+
+    /// What is made of the files of its data sets.
+    pub fn reading(&self) -> Reading {
+        Reading { on_corrupt: self.on_corrupt, decode: self.decode }
     }
 
     /// The encoder as it is pre-trained: on pictures of that size, cut into patches that do not overlap, as nobody

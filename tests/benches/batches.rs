@@ -3,7 +3,8 @@
 //! `batches KIND FOLDER THREADS` loads the pictures of a folder's `bounding_box_train`, in an order shuffled anew
 //! every epoch, none of them kept decoded. It then makes, for every number that it reads on stdin, that many batches,
 //! and answers with their mean time in milliseconds; at the end of the input it prints its peak resident memory in
-//! MiB. A line each; `tests/peers/loading.py` runs two programs in turn. `batches hash KIND FOLDER THREADS` prints a
+//! MiB. A line each; `tests/peers/loading.py` runs two programs in turn. A KIND that ends in `_reduced` decodes JPEG files
+//! no larger than its largest views need. `batches hash KIND FOLDER THREADS` prints a
 //! hash of the first epoch's batches.
 
 use std::io::{BufRead, Write};
@@ -17,8 +18,8 @@ use reid_data::loader::{Loader, LoaderSettings, Tail};
 use reid_data::pictures::Pictures;
 use reid_data::sampler::shuffle;
 use reid_data::spec::{
-    BlurSpec, DataSpec, ErasingSpec, Filter, ImagesSpec, JitterSpec, Normalisation, OnCorrupt, PhotometricSpec, Size,
-    ValidationSpec,
+    BlurSpec, DataSpec, DecodeSpec, ErasingSpec, Filter, ImagesSpec, JitterSpec, Normalisation, PhotometricSpec,
+    Reading, Size, ValidationSpec,
 };
 use reid_data::views::{Crop, ViewPlan, ViewSpec};
 
@@ -41,7 +42,11 @@ fn main() -> Result<(), Failure> {
         [kind, folder, threads] => (kind, folder, threads, false),
         _ => return Err("usage: batches [hash] KIND FOLDER THREADS".into()),
     };
-    let mut feed = Feed::new(views(kind)?, Path::new(folder), threads.parse()?)?;
+    let (kind, decode) = match kind.strip_suffix("_reduced") {
+        Some(kind) => (kind, DecodeSpec::AtLeast(Size(256, 128))),
+        None => (*kind, DecodeSpec::Full),
+    };
+    let mut feed = Feed::new(views(kind)?, Path::new(folder), threads.parse()?, decode)?;
     if wants_hash {
         let mut hasher = blake3::Hasher::new();
         for batch in feed.epoch()? {
@@ -121,13 +126,13 @@ struct Feed {
 }
 
 impl Feed {
-    fn new(views: ViewPlan, folder: &Path, threads: usize) -> Result<Self, Failure> {
+    fn new(views: ViewPlan, folder: &Path, threads: usize, decode: DecodeSpec) -> Result<Self, Failure> {
         let cache = tempfile::tempdir()?;
         let settings = OpenSettings {
             base: PathBuf::new(),
             cache: cache.path().to_path_buf(),
             threads,
-            on_corrupt: OnCorrupt::Error,
+            reading: Reading { decode, ..Reading::default() },
             validation: ValidationSpec::default(),
             large: LARGE,
             progress: &|_, _, _| {},

@@ -5,7 +5,8 @@ usage: loading.py BATCHES FOLDER ..      BATCHES: the built example of tests/ben
 
 A folder holds `bounding_box_train` with pictures. Each side has as many threads, or worker processes, as THREADS says.
 The transforms are those of TransReID's training (supervised) and DINO's two global and eight local crops (multi_crop),
-by torchvision on PIL pictures, as the papers' code has them. A ratio above 1 says how many times faster reid-run is.
+by torchvision on PIL pictures, as the papers' code has them. A ratio above 1 says how many times faster reid-run is. Lines `_reduced` decode large
+pictures at a part of their size, beside reid-run itself with full decoding.
 """
 
 import os
@@ -22,6 +23,8 @@ BATCH = 64
 # Batches that may wait, for each worker.
 WAITING = 2
 KINDS = ["supervised", "multi_crop"]
+# Pictures from this height on are also decoded at a part of their size, beside reid-run's full decoding.
+LARGE = 1000
 
 
 def transform(kind):
@@ -124,15 +127,22 @@ def main():
     batches, *folders = sys.argv[1:]
     kinds = os.environ.get("KINDS", " ".join(KINDS)).split()
     print(f"{PAIRS} pairs, {THREADS} threads or workers, batches of {BATCH}; pictures a second, peak RSS in MiB")
-    print(f"{'':32}{'reid-run':>9}{'torchvision':>12}{'times':>7}  {'95 % of it':14}{'RSS':>6}{'peer':>6}")
+    print(f"{'':32}{'reid-run':>9}{'beside':>12}{'times':>7}  {'95 % of it':14}{'RSS':>6}{'peer':>6}")
     for folder in folders:
-        for kind in kinds:
+        own = pathlib.Path(folder).name
+        works = [(kind, "torchvision") for kind in kinds]
+        if int(own.split("x")[0]) >= LARGE:
+            works += [(f"{kind}_reduced", "reid-run") for kind in kinds]
+        for kind, beside in works:
             ours = Side(batches, kind, folder, THREADS)
-            peer = Side(sys.executable, __file__, "serve", kind, folder)
+            if beside == "torchvision":
+                peer = Side(sys.executable, __file__, "serve", kind, folder)
+            else:
+                peer = Side(batches, kind.removesuffix("_reduced"), folder, THREADS)
             a, b, ratios, memory = compare(ours, peer, 4 * WAITING * int(THREADS))
             times = [1 / ratio for ratio in ratios]
             low, high = interval(times)
-            name = f"{kind} {pathlib.Path(folder).name}"
+            name = f"{kind} {own}"
             print(
                 f"{name:32}{BATCH * 1e3 / a:9.0f}{BATCH * 1e3 / b:12.0f}{statistics.median(times):7.2f}"
                 f"  {low:.2f} to {high:.2f}{memory[0]:8}{memory[1]:6}",

@@ -3,8 +3,8 @@
 #
 # Usage: tests/peers/loading.sh     PAIRS and THREADS may be set
 #
-# The first use installs PyTorch, some gigabytes, into target/peers-loading, and renders pictures of Market-1501's size
-# and of a larger camera's crop into target/pictures.
+# The first use installs PyTorch, some gigabytes, into target/peers-loading, and renders pictures of Market-1501's size,
+# of a larger camera's crop and of a photograph's into target/pictures.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -13,7 +13,7 @@ target=${CARGO_TARGET_DIR:-target}
 python=$("$here/setup.sh" loading)
 cargo build --release --workspace --examples --quiet
 folders=()
-for size in 128,64 500,200; do
+for size in 128,64 500,200 1024,512; do
     folder=$target/pictures/${size/,/x}
     cargo run --release --quiet -- data synth --spec experiments/quickstart.yaml --out "$folder" \
         "data.synthetic.size=[$size]" data.synthetic.train_identities=160 data.synthetic.test_identities=2 >/dev/null

@@ -31,7 +31,7 @@ use std::time::SystemTime;
 
 use crate::dataset::{Dataset, Record, Split};
 use crate::source::Source;
-use crate::spec::{DataSpec, OccludedDukeLists, OnCorrupt, ValidationSpec};
+use crate::spec::{DataSpec, OccludedDukeLists, OnCorrupt, Reading, ValidationSpec};
 use crate::{DataError, Result};
 
 /// Pictures from which on a set is opened by what is remembered of it alone, without asking after each file: more
@@ -46,8 +46,8 @@ pub struct OpenSettings<'a> {
     pub cache: PathBuf,
     /// Threads for checking and rendering; 0 for one per processor.
     pub threads: usize,
-    /// What to do with pictures that cannot be decoded.
-    pub on_corrupt: OnCorrupt,
+    /// What is made of the files.
+    pub reading: Reading,
     /// Which training identities to hold out for validation.
     pub validation: ValidationSpec,
     /// Pictures from which on a set is large: [`LARGE`].
@@ -104,7 +104,7 @@ pub fn open(spec: &DataSpec, settings: &OpenSettings) -> Result<Dataset> {
         record.stamp = stamp;
     }
     if !inspection.corrupt.is_empty() {
-        if settings.on_corrupt == OnCorrupt::Error {
+        if settings.reading.on_corrupt == OnCorrupt::Error {
             return Err(corrupt(&inspection.corrupt));
         }
         for record in splits.values_mut().flatten() {
@@ -129,6 +129,7 @@ pub fn open(spec: &DataSpec, settings: &OpenSettings) -> Result<Dataset> {
         splits: splits.into_iter().map(|(split, records)| (split, Arc::new(records))).collect(),
         fingerprint: inspection.fingerprint,
         size,
+        decode: settings.reading.decode,
         synthetic,
         counts,
         notes,

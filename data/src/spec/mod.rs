@@ -357,6 +357,39 @@ pub enum OnCorrupt {
     Skip,
 }
 
+/// How large JPEG pictures are decoded. Other formats have no choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DecodeSpec {
+    /// As large as they are.
+    #[default]
+    Full,
+    /// At a half, a quarter or an eighth of it, whichever is the smallest that is still at least so high and so wide: the
+    /// DCT's higher frequencies are left out, as libjpeg's scaled decoding leaves them. For pictures much larger than
+    /// the encoder's, which cost less time to decode and to resize and less memory to keep. Views are cut from what is
+    /// decoded, so the numbers change a little: the choice is part of the stages' keys. Colors stored at half the
+    /// resolution, as most cameras store them, are blurred to half of what brightness keeps.
+    AtLeast(Size),
+}
+
+impl DecodeSpec {
+    /// The part of its height and width at which a JPEG picture of this size is decoded: 1, 2, 4 or 8.
+    pub fn part(self, size: Size) -> usize {
+        let Self::AtLeast(least) = self else { return 1 };
+        let fits = |part: &usize| size.0.div_ceil(*part) >= least.0 && size.1.div_ceil(*part) >= least.1;
+        [8, 4, 2].into_iter().find(fits).unwrap_or(1)
+    }
+}
+
+/// What is made of a data set's files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reading {
+    /// What to do with those that cannot be decoded.
+    pub on_corrupt: OnCorrupt,
+    /// How large the others are decoded.
+    pub decode: DecodeSpec,
+}
+
 /// How validation identities are held out of the training split.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

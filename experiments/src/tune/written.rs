@@ -15,7 +15,7 @@ use crate::{seeds, suggest};
 const PARTS: [&str; 4] = ["over", "for", "seeds", "by"];
 
 /// Parts of a run that trials must have in common, or their scores could not be compared.
-const COMMON: [&str; 3] = ["data", "validation", "on_corrupt"];
+const COMMON: [&str; 4] = ["data", "validation", "on_corrupt", "decode"];
 
 /// `tune:` as written.
 pub(crate) struct Written {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use reid_data::dataset::{Dataset, Record, Split};
 use reid_data::datasets::{LARGE, OpenSettings, detect, join, open};
 use reid_data::sheet::contact_sheet;
-use reid_data::spec::{OnCorrupt, Size, ValidationSpec};
+use reid_data::spec::{OnCorrupt, Reading, Size, ValidationSpec};
 use reid_data::verify::Severity;
 use reid_experiments::spec::RunSpec;
 
@@ -121,7 +121,7 @@ fn opened(args: &DataArgs, on_corrupt: OnCorrupt) -> Result<(Setup, Dataset), Ru
             base: PathBuf::new(),
             cache: setup.settings.cache.clone(),
             threads: setup.settings.threads,
-            on_corrupt,
+            reading: Reading { on_corrupt, ..Reading::default() },
             validation: ValidationSpec::default(),
             large: LARGE,
             progress: &report,

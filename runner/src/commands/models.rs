@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use reid_data::dataset::{Record, Split};
 use reid_data::datasets::detect;
-use reid_data::spec::{OnCorrupt, ValidationSpec};
+use reid_data::spec::{DecodeSpec, OnCorrupt, Reading, ValidationSpec};
 use reid_objectives::task::Features;
 use reid_results::features::{FeatureRow, features};
 use serde_json::json;
@@ -24,7 +24,7 @@ struct Work {
     setup: Setup,
     machine: Machine,
     datasets: Datasets,
-    on_corrupt: OnCorrupt,
+    reading: Reading,
 }
 
 /// Pictures of a data set and their features.
@@ -163,7 +163,8 @@ impl Work {
         let machine = Machine::open(&setup.settings)?;
         let datasets = Datasets::new(Path::new(""), &setup.settings, &setup.progress);
         let on_corrupt = if args.skip_corrupt { OnCorrupt::Skip } else { OnCorrupt::Error };
-        Ok(Self { setup, machine, datasets, on_corrupt })
+        let reading = Reading { on_corrupt, decode: DecodeSpec::Full };
+        Ok(Self { setup, machine, datasets, reading })
     }
 
     /// The data of a spec's first run, or what lies at the path.
@@ -173,9 +174,9 @@ impl Work {
             let run = experiment.runs.first();
             let run = run.ok_or_else(|| RunError::NothingSelected("the spec has no runs".to_owned()))?;
             let mut of_spec = self.setup.datasets(&experiment);
-            of_spec.open(&run.spec.data, run.spec.validation, run.spec.on_corrupt)?
+            of_spec.open(&run.spec.data, run.spec.validation, run.spec.reading())?
         } else {
-            self.datasets.open(&detect(path), ValidationSpec::default(), self.on_corrupt)?
+            self.datasets.open(&detect(path), ValidationSpec::default(), self.reading)?
         };
         match data.dataset.corrupt() {
             0 => {}

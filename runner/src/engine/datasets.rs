@@ -9,7 +9,7 @@ use reid_data::dataset::{Dataset, Split};
 use reid_data::datasets::{LARGE, OpenSettings, join, open};
 use reid_data::pack::Pack;
 use reid_data::pictures::Pictures;
-use reid_data::spec::{DataSpec, OnCorrupt, Size, ValidationSpec};
+use reid_data::spec::{DataSpec, DecodeSpec, Reading, Size, ValidationSpec};
 use reid_experiments::settings::Settings;
 use serde_json::{Value, json};
 
@@ -67,7 +67,8 @@ impl OpenData {
     /// Bytes that [`Self::kept_bytes`] grows to once every picture of these splits has been read; pictures are
     /// taken to be as large as the data set's common size.
     pub fn bytes_to_keep(&self, splits: impl Iterator<Item = Split>) -> u64 {
-        let Size(h, w) = self.dataset.size;
+        let part = self.dataset.decode.part(self.dataset.size);
+        let Size(h, w) = Size(self.dataset.size.0.div_ceil(part), self.dataset.size.1.div_ceil(part));
         let bytes = |split| (self.dataset.split(split).len() * h * w * 3).min(PICTURE_CACHE_BYTES) as u64;
         splits.map(bytes).sum()
     }
@@ -94,9 +95,14 @@ impl OpenData {
         vec![format!("{}: {} pictures{corrupt}", set.name, sizes.join(" + "))]
     }
 
-    /// What of the data determines a stage's numbers: content and held-out identities, never the path.
+    /// What of the data determines a stage's numbers: content, how it is decoded and held-out identities, never the path.
     pub fn science(&self) -> Value {
-        json!({ "fingerprint": self.dataset.fingerprint, "validation": self.validation.identities })
+        let mut science = json!({ "fingerprint": self.dataset.fingerprint, "validation": self.validation.identities });
+        // Stages from before there was a choice keep their keys.
+        if self.dataset.decode != DecodeSpec::Full {
+            science["decode"] = json!(self.dataset.decode);
+        }
+        science
     }
 }
 
@@ -130,10 +136,10 @@ impl Datasets {
         &mut self,
         spec: &DataSpec,
         validation: ValidationSpec,
-        on_corrupt: OnCorrupt,
+        reading: Reading,
     ) -> Result<Arc<OpenData>, RunError> {
         let name =
-            serde_json::to_string(&(spec, validation, on_corrupt)).map_err(|e| RunError::Unexpected(e.to_string()))?;
+            serde_json::to_string(&(spec, validation, reading)).map_err(|e| RunError::Unexpected(e.to_string()))?;
         if let Some(data) = self.opened.get(&name) {
             return Ok(Arc::clone(data));
         }
@@ -147,7 +153,7 @@ impl Datasets {
             base: self.base.clone(),
             cache: self.cache.clone(),
             threads: self.threads,
-            on_corrupt,
+            reading,
             validation,
             large: LARGE,
             progress: &report,
@@ -169,19 +175,19 @@ impl Datasets {
         first: &DataSpec,
         others: &[DataSpec],
         validation: ValidationSpec,
-        on_corrupt: OnCorrupt,
+        reading: Reading,
     ) -> Result<Arc<OpenData>, RunError> {
         if others.is_empty() {
-            return self.open(first, validation, on_corrupt);
+            return self.open(first, validation, reading);
         }
-        let name = serde_json::to_string(&(first, others, validation, on_corrupt))
+        let name = serde_json::to_string(&(first, others, validation, reading))
             .map_err(|e| RunError::Unexpected(e.to_string()))?;
         if let Some(data) = self.opened.get(&name) {
             return Ok(Arc::clone(data));
         }
-        let mut sets = vec![self.open(first, validation, on_corrupt)?];
+        let mut sets = vec![self.open(first, validation, reading)?];
         for other in others {
-            sets.push(self.open(other, ValidationSpec::default(), on_corrupt)?);
+            sets.push(self.open(other, ValidationSpec::default(), reading)?);
         }
         let is_new = sets.iter().any(|set| set.is_new);
         let sets: Vec<&Dataset> = sets.iter().map(|set| &set.dataset).collect();

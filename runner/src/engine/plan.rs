@@ -188,7 +188,7 @@ impl Planner {
     ) -> Result<RunPlan, RunError> {
         let (source, spec) = run.spec.legs();
         let (source, spec) = (source.map(Arc::new), Arc::new(spec));
-        let data = datasets.open_joined(&spec.data, &spec.train_with, spec.validation, spec.on_corrupt)?;
+        let data = datasets.open_joined(&spec.data, &spec.train_with, spec.validation, spec.reading())?;
         let mut stages = Vec::new();
         let mut from = self.pretraining((i, run), &spec, &data, datasets, &mut stages)?;
         let mut of_source = None;
@@ -200,7 +200,7 @@ impl Planner {
         from = self.training((i, run, ""), &spec, from, datasets, &mut stages)?;
         let (stage, tested) = self.evaluation((i, run, ""), &spec, &from, datasets, &mut stages)?;
         let mut names = vec![data.dataset.name.as_str()];
-        let source_data = source.map(|source| datasets.open(&source.data, source.validation, source.on_corrupt));
+        let source_data = source.map(|source| datasets.open(&source.data, source.validation, source.reading()));
         let source_data = source_data.transpose()?;
         names.splice(0..0, source_data.iter().map(|source| source.dataset.name.as_str()));
         if !Arc::ptr_eq(&data, &tested) {
@@ -239,12 +239,12 @@ impl Planner {
         let data = match &spec.pretrain.data {
             PretrainData::Same => Arc::clone(data),
             // Nothing is held out of data that are only pre-trained on.
-            PretrainData::Other(other) => datasets.open(other, ValidationSpec::default(), spec.on_corrupt)?,
+            PretrainData::Other(other) => datasets.open(other, ValidationSpec::default(), spec.reading())?,
             PretrainData::Joined(sets) => {
                 let (first, others) = sets.split_first().ok_or_else(|| {
                     RunError::Unexpected("`pretrain.data.joined` is empty after its check".to_owned())
                 })?;
-                datasets.open_joined(first, others, ValidationSpec::default(), spec.on_corrupt)?
+                datasets.open_joined(first, others, ValidationSpec::default(), spec.reading())?
             }
         };
         let (train, steps) = pretrain_length(spec)?;
@@ -296,7 +296,7 @@ impl Planner {
         stages: &mut Vec<usize>,
     ) -> Result<From, RunError> {
         let Some((train, name, version, science)) = protocol_science(spec)? else { return Ok(from) };
-        let data = datasets.open_joined(&spec.data, &spec.train_with, spec.validation, spec.on_corrupt)?;
+        let data = datasets.open_joined(&spec.data, &spec.train_with, spec.validation, spec.reading())?;
         let draft = Draft {
             kind: StageKind::Train,
             algorithms: json!({ "data": reid_data::ALGORITHM_VERSION, "backbone": reid_backbones::ALGORITHM_VERSION,
@@ -323,9 +323,9 @@ impl Planner {
         stages: &mut Vec<usize>,
     ) -> Result<(usize, Arc<OpenData>), RunError> {
         let tested = match &spec.test_on {
-            TestData::Same => datasets.open_joined(&spec.data, &spec.train_with, spec.validation, spec.on_corrupt)?,
+            TestData::Same => datasets.open_joined(&spec.data, &spec.train_with, spec.validation, spec.reading())?,
             // Nothing is held out of data that are not trained on.
-            TestData::Other(other) => datasets.open(other, ValidationSpec::default(), spec.on_corrupt)?,
+            TestData::Other(other) => datasets.open(other, ValidationSpec::default(), spec.reading())?,
         };
         if spec.protocol.evaluation().same_camera == SameCamera::Removed {
             tested.dataset.require_cameras()?;

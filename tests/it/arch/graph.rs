@@ -21,7 +21,7 @@ const GRAPH: [(&str, &[&str]); 7] = [
 ];
 
 /// Libraries that stand for a kind of knowledge, and the crates that may have it. Tests may have any.
-const HOMES: [(&str, &[&str]); 18] = [
+const HOMES: [(&str, &[&str]); 19] = [
     // YAML.
     ("annotate-snippets", &["reid_experiments"]),
     ("figment", &["reid_experiments"]),
@@ -42,6 +42,7 @@ const HOMES: [(&str, &[&str]); 18] = [
     ("gemm", &["reid_backbones"]),
     // Pictures.
     ("zune-jpeg", &["reid_data"]),
+    ("jpeg-decoder", &["reid_data"]),
     // Command line, terminal, git, signals.
     ("clap", &["reid_runner"]),
     ("git2", &["reid_runner"]),

@@ -27,11 +27,12 @@ protocol: {supervised: {}}
 ";
 
 /// Overrides, each a variant of its own; an empty one is the spec itself.
-const VARIANTS: [&str; 73] = [
+const VARIANTS: [&str; 74] = [
     "",
     "seeds=[1]",
     "seeds={pretrain: [0], downstream: [1]}",
     "validation.identities=0.5",
+    "decode={at_least: [16, 8]}",
     "backbone.vit.size=tiny",
     "backbone.vit.image=[128, 64]",
     "backbone.vit.patch=16",

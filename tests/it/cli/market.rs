@@ -112,6 +112,19 @@ fn corrupt_pictures_are_named_before_training_or_skipped_and_counted() {
 }
 
 #[test]
+fn pictures_decoded_at_a_part_of_their_size_are_other_pictures() {
+    let lab = lab(4);
+    let full = lab.done(&["market.yaml"]);
+    let reduced = lab.done(&["market.yaml", "decode={at_least: [16, 8]}"]);
+    assert_eq!(reduced.computed(), full.computed(), "{}", reduced.err);
+    let rows = lab.rows("runs");
+    assert_ne!(rows[0].metrics["test.map"], rows[1].metrics["test.map"]);
+    // Nothing is half as large, and said otherwise it is the same.
+    assert_eq!(lab.done(&["market.yaml", "decode=full"]).computed(), 0);
+    lab.run(&["market.yaml", "decode={at_least: [4, 8]}"]).assert_error(3, &["decode.at_least"]);
+}
+
+#[test]
 fn what_is_wrong_with_a_folder_is_said_with_the_remedy() {
     let lab = lab(4);
     let refuse = |root: &str, parts: &[&str]| {

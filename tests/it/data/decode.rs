@@ -2,7 +2,9 @@
 
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use proptest::prelude::*;
-use reid_data::decode::{MAX_SIDE, decode};
+use reid_data::decode::{MAX_SIDE, decode, decode_as};
+use reid_data::image::Image;
+use reid_data::spec::{DecodeSpec, Size};
 
 use super::fixture::{jpeg, picture};
 
@@ -14,6 +16,83 @@ fn encoded(color: ColorType, channels: usize, prepare: impl Fn(&mut Encoder<&mut
     prepare(&mut encoder);
     encoder.encode(&data, 24, 24, color).expect("a JPEG");
     bytes
+}
+
+/// Full size, and halves and quarters of the pictures here.
+const SPECS: [DecodeSpec; 2] = [DecodeSpec::Full, DecodeSpec::AtLeast(Size(8, 8))];
+
+/// Waves of some 40 pixels in brightness, and of some 200 in color, as pictures have them.
+fn waves(height: usize, width: usize) -> Image {
+    let mut image = Image::black(height, width);
+    for (at, value) in image.data.iter_mut().enumerate() {
+        let (y, x, channel) = ((at / 3 / width) as f32, (at / 3 % width) as f32, (at % 3) as f32);
+        *value = (128.0 + 40.0 * ((x / 6.0).sin() + (y / 7.0).cos()) + 40.0 * (channel + (x + y) / 30.0).sin()) as u8;
+    }
+    image
+}
+
+/// A part of the DCT's frequencies gives what averaging the whole picture's pixels gives, nearly.
+#[test]
+fn large_jpegs_are_decoded_at_a_part_of_their_size() {
+    let (height, width) = (150, 86);
+    let image = waves(height, width);
+    let encoded = |prepare: &dyn Fn(&mut Encoder<&mut Vec<u8>>)| {
+        let mut bytes = Vec::new();
+        let mut encoder = Encoder::new(&mut bytes, 95);
+        prepare(&mut encoder);
+        encoder.encode(&image.data, width as u16, height as u16, ColorType::Rgb).expect("a JPEG");
+        bytes
+    };
+    let luma: Vec<u8> = image.data.iter().copied().step_by(3).collect();
+    let mut gray = Vec::new();
+    Encoder::new(&mut gray, 95).encode(&luma, width as u16, height as u16, ColorType::Luma).expect("a JPEG");
+    let files = [
+        encoded(&|_| {}),
+        encoded(&|e| e.set_sampling_factor(SamplingFactor::F_2_2)),
+        encoded(&|e| e.set_progressive(true)),
+        encoded(&|e| e.set_restart_interval(2)),
+        gray,
+    ];
+    for (case, bytes) in files.iter().enumerate() {
+        let whole = decode(bytes).expect("a sound picture");
+        for (least, part) in [
+            ((150, 86), 1),
+            ((76, 43), 1),
+            ((75, 44), 1),
+            ((75, 43), 2),
+            ((38, 22), 4),
+            ((37, 23), 2),
+            ((19, 11), 8),
+            ((8, 8), 8),
+        ] {
+            let found = decode_as(bytes, DecodeSpec::AtLeast(Size(least.0, least.1))).expect("a sound picture");
+            assert_eq!(
+                (found.height, found.width),
+                (height.div_ceil(part), width.div_ceil(part)),
+                "case {case}, {least:?}"
+            );
+            // The mean of the pixels that each of its pixels stands for; at the edges some are missing.
+            let mean = |y: usize, x: usize, channel: usize| {
+                let pixels = (0..part * part).map(|at| (y * part + at / part) * width + x * part + at % part);
+                pixels.map(|at| f64::from(whole.data[at * 3 + channel])).sum::<f64>() / (part * part) as f64
+            };
+            let (mut error, mut count) = (0.0, 0.0);
+            for (y, x) in (0..height / part).flat_map(|y| (0..width / part).map(move |x| (y, x))) {
+                for channel in 0..3 {
+                    let value = f64::from(found.data[(y * found.width + x) * 3 + channel]);
+                    error += (value - mean(y, x, channel)).abs();
+                    count += 1.0;
+                }
+            }
+            // At full size the decoder is the same. In a part, a block keeps its low frequencies as they are, where means
+            // dampen them a little; the waves' spread is 40 levels.
+            let bound = if part == 1 { 0.0 } else { 3.0 };
+            assert!(error / count <= bound, "case {case}, 1/{part}: {}", error / count);
+        }
+    }
+    // There is one way to decode printers' colors.
+    let printed = self::encoded(ColorType::Cmyk, 4, |_| {});
+    assert_eq!(decode_as(&printed, SPECS[1]).expect("a sound picture"), decode(&printed).expect("a sound picture"));
 }
 
 #[test]
@@ -51,10 +130,12 @@ fn a_truncated_jpeg_is_an_error_wherever_it_ends() {
     let thumbnail = encoded(ColorType::Rgb, 3, |e| {
         e.add_app_segment(5, jpeg(&picture(2, 8, 8))).expect("a segment");
     });
-    for bytes in [jpeg(&picture(3, 32, 16)), progressive, thumbnail] {
-        decode(&bytes).expect("the whole file is sound");
+    for (bytes, spec) in
+        [jpeg(&picture(3, 32, 16)), progressive, thumbnail].iter().flat_map(|bytes| SPECS.map(|spec| (bytes, spec)))
+    {
+        decode_as(bytes, spec).expect("the whole file is sound");
         for end in 0..bytes.len() {
-            let reason = decode(&bytes[..end]).expect_err("a part of the file is not");
+            let reason = decode_as(&bytes[..end], spec).expect_err("a part of the file is not");
             assert!(!reason.is_empty());
         }
     }
@@ -151,6 +232,8 @@ proptest! {
             bytes[place] = value;
         }
         // Either outcome will do; the test is that there is one.
-        drop(decode(&bytes));
+        for spec in SPECS {
+            drop(decode_as(&bytes, spec));
+        }
     }
 }

@@ -8,7 +8,7 @@ use reid_data::dataset::{Dataset, Split};
 use reid_data::datasets::{LARGE, OpenSettings, open};
 use reid_data::image::Image;
 use reid_data::rng::{Key, Rng, Stream};
-use reid_data::spec::{Counts, DataSpec, Market1501Spec, OnCorrupt, ValidationSpec};
+use reid_data::spec::{Counts, DataSpec, Market1501Spec, Reading, ValidationSpec};
 use tempfile::TempDir;
 
 /// A picture of noise in coarse blocks; another seed gives another picture.
@@ -66,7 +66,7 @@ impl Lab {
             base: self.path().to_path_buf(),
             cache: self.path().join("cache"),
             threads: 2,
-            on_corrupt: OnCorrupt::Error,
+            reading: Reading::default(),
             validation: ValidationSpec::default(),
             large,
             progress: &|_, _, _| {},
@@ -93,7 +93,7 @@ pub(crate) fn assert_note(dataset: &Dataset, note: &str) {
 /// A folder in Market-1501 layout, and a cache beside it.
 pub(crate) struct Market {
     folder: TempDir,
-    pub(crate) on_corrupt: OnCorrupt,
+    pub(crate) reading: Reading,
     pub(crate) holdout: f64,
     pub(crate) counts: Counts,
 }
@@ -105,7 +105,7 @@ impl Market {
         for name in ["bounding_box_train", "bounding_box_test", "query"] {
             std::fs::create_dir_all(folder.path().join("set").join(name)).expect("a folder");
         }
-        Self { folder, on_corrupt: OnCorrupt::Error, holdout: 0.0, counts: Counts::Auto }
+        Self { folder, reading: Reading::default(), holdout: 0.0, counts: Counts::Auto }
     }
 
     /// Training identities 2, 4, 6, .. with four pictures from two cameras each, and test identities
@@ -162,7 +162,7 @@ impl Market {
             base: self.folder.path().to_path_buf(),
             cache: cache.to_path_buf(),
             threads: 2,
-            on_corrupt: self.on_corrupt,
+            reading: self.reading,
             validation: ValidationSpec { identities: self.holdout },
             large: LARGE,
             progress,

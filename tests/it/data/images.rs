@@ -4,7 +4,7 @@ use std::path::Path;
 
 use reid_data::dataset::{Dataset, Split};
 use reid_data::datasets::{LARGE, OpenSettings, open};
-use reid_data::spec::{DataSpec, ImagesSpec, OnCorrupt, Size, ValidationSpec};
+use reid_data::spec::{DataSpec, ImagesSpec, Reading, Size, ValidationSpec};
 use reid_data::{DataError, Result};
 
 use super::fixture::{jpeg, picture};
@@ -20,7 +20,7 @@ fn opened(folder: &Path) -> Result<Dataset> {
         base: folder.to_path_buf(),
         cache: folder.join("cache"),
         threads: 2,
-        on_corrupt: OnCorrupt::Error,
+        reading: Reading::default(),
         validation: ValidationSpec::default(),
         large: LARGE,
         progress: &|_, _, _| {},

@@ -8,7 +8,7 @@ use reid_data::dataset::{Dataset, Split};
 use reid_data::datasets::join;
 use reid_data::pack::Pack;
 use reid_data::pictures::Pictures;
-use reid_data::spec::{Counts, DataSpec, ImagesSpec, Market1501Spec};
+use reid_data::spec::{Counts, DataSpec, DecodeSpec, ImagesSpec, Market1501Spec, Size};
 
 use super::fixture::{Lab, jpeg, picture};
 
@@ -161,6 +161,17 @@ fn a_pack_gives_the_decoded_pictures_bit_for_bit() {
     for at in 0..4 {
         assert_eq!(packed.get(at).unwrap(), plain.get(at).unwrap());
     }
+    // Pictures that are decoded at a part of their size have a pack of their own.
+    let mut reduced = set.clone();
+    reduced.decode = DecodeSpec::AtLeast(Size(16, 8));
+    let small = Pack::open(&reduced, Split::Pool, &lab.path().join("cache"), 2, &|_, _, _| {}).unwrap();
+    assert_ne!(small.path(), path);
+    let sizes = [0, 1, 2, 3].map(|at| small.get(at).unwrap().map(|image| (image.height, image.width)));
+    assert_eq!(sizes, [Some((16, 8)), Some((9, 40)), Some((16, 16)), Some((8, 8))]);
+    let decoded = Pictures::new(&reduced, Split::Pool, 0);
+    assert_eq!(*decoded.get(2).unwrap(), small.get(2).unwrap().unwrap());
+    std::fs::remove_file(small.path()).unwrap();
+
     // The files themselves are not needed any more.
     std::fs::remove_dir_all(lab.path().join("pool")).unwrap();
     assert_eq!(packed.get(2).unwrap().height, 64);

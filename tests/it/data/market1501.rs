@@ -161,7 +161,7 @@ fn corrupt_pictures_are_found_and_named_before_training() {
 fn skipping_corrupt_pictures_moves_no_index() {
     let (mut market, names) = with_corrupt();
     let before = Market::with_identities(3).open().expect("a sound set");
-    market.on_corrupt = OnCorrupt::Skip;
+    market.reading.on_corrupt = OnCorrupt::Skip;
     for _ in 0..2 {
         let dataset = market.open().expect("a set with gaps");
         assert_eq!(dataset.corrupt(), 3);
@@ -187,7 +187,7 @@ fn the_fingerprint_is_of_the_content() {
     let first = market.open().expect("a sound set").fingerprint;
     assert_eq!(first.len(), 64);
     market.holdout = 0.5;
-    market.on_corrupt = OnCorrupt::Skip;
+    market.reading.on_corrupt = OnCorrupt::Skip;
     assert_eq!(market.open().expect("a sound set").fingerprint, first, "settings are not content");
 
     std::fs::rename(market.root(), market.root().with_file_name("moved")).expect("renamed");

@@ -86,7 +86,7 @@ fn turned(orientation: u8) -> Vec<u8> {
 #[test]
 fn odd_files_are_named_with_what_is_odd() {
     let mut market = Market::with_identities(4);
-    market.on_corrupt = OnCorrupt::Skip;
+    market.reading.on_corrupt = OnCorrupt::Skip;
     market.write("bounding_box_train/0002_c1s1_000001_00.jpg", &turned(6));
     market.write("bounding_box_train/0002_c1s1_000002_00.jpg", &turned(1));
     let mut cmyk = Vec::new();
