@@ -50,13 +50,16 @@ pub fn decode(bytes: &[u8]) -> Result<Image, String> {
     }
 }
 
-/// [`decode`], a JPEG file as large as `spec` says. Printers' colors and 12 bits a sample are decoded as they are.
+/// [`decode`], a JPEG file as large as `spec` says; one of a kind that can only be decoded as it is (printers' colors, 12
+/// bits a sample) as it is.
 ///
 /// # Errors
 /// Why the bytes are no sound picture.
 pub fn decode_as(bytes: &[u8], spec: DecodeSpec) -> Result<Image, String> {
     match spec {
-        DecodeSpec::AtLeast(_) if bytes.starts_with(&JPEG_SIGNATURE) => decode_reduced(bytes, spec),
+        DecodeSpec::AtLeast(_) if bytes.starts_with(&JPEG_SIGNATURE) => {
+            decode_reduced(bytes, spec).map_or_else(|| decode_jpeg(bytes), Ok)
+        }
         _ => decode(bytes),
     }
 }
@@ -126,36 +129,31 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Image, String> {
     image(height, width, pixels)
 }
 
-/// A JPEG file at the part of its size that `spec` says.
-fn decode_reduced(bytes: &[u8], spec: DecodeSpec) -> Result<Image, String> {
+/// A JPEG file at the part of its size that `spec` says; none if that is the whole, or if the file is damaged or of a kind
+/// that cannot be reduced.
+fn decode_reduced(bytes: &[u8], spec: DecodeSpec) -> Option<Image> {
     if !jpeg_reaches_its_end(bytes) {
-        return Err("truncated JPEG (no end-of-image marker)".to_owned());
+        return None;
     }
-    let reason = |error: jpeg_decoder::Error| format!("JPEG: {error}");
     let mut decoder = jpeg_decoder::Decoder::new(bytes);
     decoder.set_max_decoding_buffer_size(MAX_PIXELS * 3);
-    decoder.read_info().map_err(reason)?;
-    let info = decoder.info().ok_or_else(|| "JPEG: no image header".to_owned())?;
+    decoder.read_info().ok()?;
+    let info = decoder.info()?;
     let (height, width) = (usize::from(info.height), usize::from(info.width));
-    check_size(height, width)?;
-    let channels = match info.pixel_format {
-        PixelFormat::L8 => 1,
-        PixelFormat::RGB24 => 3,
-        PixelFormat::L16 | PixelFormat::CMYK32 => 0,
-    };
+    check_size(height, width).ok()?;
     let part = spec.part(Size(height, width));
-    if part == 1 || channels == 0 {
-        return decode_jpeg(bytes);
+    if part == 1 {
+        return None;
     }
     // No side is larger than a header can say.
-    let (w, h) = (width.div_ceil(part) as u16, height.div_ceil(part) as u16);
-    let (width, height) = decoder.scale(w, h).map_err(reason)?;
-    if (width, height) != (w, h) {
-        return Err(format!("JPEG: {height}x{width} pixels instead of {h}x{w}"));
-    }
-    let samples = decoder.decode().map_err(reason)?;
-    let pixels = if channels == 3 { samples } else { samples.iter().flat_map(|&v| [v; 3]).collect() };
-    image(usize::from(height), usize::from(width), pixels)
+    let asked = (width.div_ceil(part) as u16, height.div_ceil(part) as u16);
+    let (width, height) = decoder.scale(asked.0, asked.1).ok().filter(|found| *found == asked)?;
+    let samples = match info.pixel_format {
+        PixelFormat::RGB24 => decoder.decode().ok()?,
+        PixelFormat::L8 => decoder.decode().ok()?.iter().flat_map(|&v| [v; 3]).collect(),
+        PixelFormat::L16 | PixelFormat::CMYK32 => return None,
+    };
+    image(usize::from(height), usize::from(width), samples).ok()
 }
 
 fn decode_png(bytes: &[u8]) -> Result<Image, String> {

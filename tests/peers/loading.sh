@@ -13,10 +13,13 @@ target=${CARGO_TARGET_DIR:-target}
 python=$("$here/setup.sh" loading)
 cargo build --release --workspace --examples --quiet
 folders=()
-for size in 128,64 500,200 1024,512; do
+# Size and people; only pictures to train on are read.
+for of in 128,64:160 500,200:160 1024,512:16; do
+    size=${of%:*}
     folder=$target/pictures/${size/,/x}
     cargo run --release --quiet -- data synth --spec experiments/quickstart.yaml --out "$folder" \
-        "data.synthetic.size=[$size]" data.synthetic.train_identities=160 data.synthetic.test_identities=2 >/dev/null
+        "data.synthetic.size=[$size]" "data.synthetic.train_identities=${of#*:}" data.synthetic.test_identities=2 \
+        data.synthetic.validation_identities=2 >/dev/null
     folders+=("$folder")
 done
 "$python" "$here/loading.py" "$target/release/examples/batches" "${folders[@]}"

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use reid_data::dataset::{Record, Split};
 use reid_data::datasets::detect;
-use reid_data::spec::{DecodeSpec, OnCorrupt, Reading, ValidationSpec};
+use reid_data::spec::{OnCorrupt, Reading, ValidationSpec};
 use reid_objectives::task::Features;
 use reid_results::features::{FeatureRow, features};
 use serde_json::json;
@@ -163,8 +163,7 @@ impl Work {
         let machine = Machine::open(&setup.settings)?;
         let datasets = Datasets::new(Path::new(""), &setup.settings, &setup.progress);
         let on_corrupt = if args.skip_corrupt { OnCorrupt::Skip } else { OnCorrupt::Error };
-        let reading = Reading { on_corrupt, decode: DecodeSpec::Full };
-        Ok(Self { setup, machine, datasets, reading })
+        Ok(Self { setup, machine, datasets, reading: Reading { on_corrupt, ..Reading::default() } })
     }
 
     /// The data of a spec's first run, or what lies at the path.
@@ -219,7 +218,7 @@ impl Work {
         }
     }
 
-    /// Features of all splits of a data set, or of one.
+    /// Features of all splits of a data set, or of one, whose pictures are decoded as the model's own were.
     fn show(&self, model: &RunModel, data: Arc<OpenData>, split: Option<&str>) -> Result<Shown, RunError> {
         let splits: Vec<Split> = data.dataset.splits.keys().copied().collect();
         let wanted: Vec<Split> =
@@ -229,6 +228,7 @@ impl Work {
             let wanted = split.unwrap_or_default();
             return Err(RunError::Usage(format!("the set has no split {wanted:?}; it has {names}")));
         }
+        let data = Arc::new(data.decoded(model.decode));
         let services = DataServices {
             data: Arc::clone(&data),
             workers: self.machine.workers,

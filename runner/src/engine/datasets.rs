@@ -58,6 +58,13 @@ impl OpenData {
         Ok(fresh)
     }
 
+    /// The same set, its pictures decoded in another way and none of them yet.
+    pub fn decoded(&self, decode: DecodeSpec) -> Self {
+        let (mut dataset, packing) = (self.dataset.clone(), self.packing.clone());
+        dataset.decode = decode;
+        Self { dataset, is_new: self.is_new, validation: self.validation, pictures: Mutex::default(), packing }
+    }
+
     /// Bytes of decoded pictures that are kept in memory.
     pub fn kept_bytes(&self) -> u64 {
         let pictures = self.pictures.lock().unwrap_or_else(PoisonError::into_inner);

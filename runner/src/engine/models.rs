@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 use reid_backbones::spec::{BackboneSpec, VitSpec};
 use reid_backbones::{Compute, weights};
 use reid_data::dataset::Split;
+use reid_data::spec::DecodeSpec;
 use reid_data::views::ViewPlan;
 use reid_experiments::spec::{RunSpec, TestData};
 use reid_objectives::protocols::evaluation;
@@ -56,6 +57,8 @@ pub struct RunModel {
     pub origin: String,
     /// What its features are and how they are compared, in words.
     pub description: String,
+    /// How large its run decodes pictures.
+    pub decode: DecodeSpec,
     /// Something that its user must know.
     pub notice: Option<&'static str>,
 }
@@ -139,7 +142,7 @@ impl RunModel {
         let evaluation = spec.protocol.evaluation().clone();
         let views = evaluation::views(&evaluation, vit, evaluation_normalisation(spec));
         let description = evaluation::description(&spec.protocol);
-        Self { model, views, evaluation, origin, description, notice: None }
+        Self { model, views, evaluation, origin, description, decode: spec.decode, notice: None }
     }
 
     /// Features of a split as the run's evaluation ranks them.

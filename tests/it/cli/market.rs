@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::models::{self, Part};
 use super::program::{Lab, checkpoints};
 use crate::data::fixture::{jpeg, picture};
 
@@ -119,6 +120,12 @@ fn pictures_decoded_at_a_part_of_their_size_are_other_pictures() {
     assert_eq!(reduced.computed(), full.computed(), "{}", reduced.err);
     let rows = lab.rows("runs");
     assert_ne!(rows[0].metrics["test.map"], rows[1].metrics["test.map"]);
+    // Whoever shows its model the folder shows it as the run did.
+    let embed = ["embed", "market.yaml", "decode={at_least: [16, 8]}", "--data", "set", "--to", "features.parquet"];
+    lab.done(&embed);
+    let frame = models::read(&lab.path("features.parquet"));
+    let found = models::map(&Part::of(&frame, "query"), &Part::of(&frame, "gallery"));
+    assert_eq!(rows.iter().filter(|row| (row.metrics["test.map"] - found).abs() < 1e-9).count(), 1, "{found}");
     // Nothing is half as large, and said otherwise it is the same.
     assert_eq!(lab.done(&["market.yaml", "decode=full"]).computed(), 0);
     lab.run(&["market.yaml", "decode={at_least: [4, 8]}"]).assert_error(3, &["decode.at_least"]);

@@ -11,7 +11,7 @@ use super::program::Lab;
 use super::{TINY, UNTRAINED};
 
 /// Features of one split of a file.
-struct Part {
+pub(super) struct Part {
     paths: Vec<String>,
     pids: Vec<i64>,
     cameras: Vec<u32>,
@@ -20,7 +20,7 @@ struct Part {
 }
 
 impl Part {
-    fn of(frame: &DataFrame, wanted: &str) -> Self {
+    pub(super) fn of(frame: &DataFrame, wanted: &str) -> Self {
         let text = |name: &str| frame.column(name).unwrap().str().unwrap().clone();
         let (splits, paths) = (text("split"), text("path"));
         let rows: Vec<usize> = (0..frame.height()).filter(|&row| splits.get(row) == Some(wanted)).collect();
@@ -44,12 +44,12 @@ impl Part {
     }
 }
 
-fn read(path: &Path) -> DataFrame {
+pub(super) fn read(path: &Path) -> DataFrame {
     ParquetReader::new(File::open(path).expect("a file")).finish().expect("Parquet")
 }
 
 /// mAP of features as they stand in a file.
-fn map(query: &Part, gallery: &Part) -> f64 {
+pub(super) fn map(query: &Part, gallery: &Part) -> f64 {
     let distances = SquaredEuclidean::new(&query.values, &gallery.values, gallery.width);
     rank(&distances, query.labels(), gallery.labels(), RankSpec::default(), 50).map
 }
