@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::math::neighbours::Neighbours;
-use crate::math::reciprocal::{Jaccard, Sizes, dot, round_to_even_half};
+use crate::math::reciprocal::{Jaccard, Sizes, round_to_even_half};
 
 /// Neighbourhoods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -36,5 +36,5 @@ impl Default for JaccardSpec {
 pub fn jaccard(features: &[f32], width: usize, spec: JaccardSpec) -> Jaccard {
     let near = Neighbours::of(features, width, spec.k1);
     let sizes = Sizes { whole: spec.k1, half: round_to_even_half(spec.k1) + 1, averaged: spec.k2 };
-    Jaccard::of_neighbours(&near, sizes, |i, j| 2.0 - 2.0 * dot(features, width, i, j))
+    Jaccard::of_neighbours(&near, sizes, (features, width), |_, _, product| 2.0 - 2.0 * product)
 }

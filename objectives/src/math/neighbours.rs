@@ -7,6 +7,8 @@ use super::ranking::{block_rows, distance_of, order_key};
 
 /// Features whose lists one task extends while it walks down a block's columns.
 const COLUMNS: usize = 64;
+/// Distances that are compared at a time.
+const ABREAST: usize = 16;
 
 /// The k nearest of every feature, itself among them.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,16 +40,13 @@ impl Neighbours {
             let rows = (&features[first * width..last * width], &norms[first..last]);
             distances_into(rows, (&features[first * width..], &norms[first..]), width, &mut values); // [rows, columns]
             let (own, others) = lists[first..].split_at_mut(last - first);
-            own.par_iter_mut().zip(values.par_chunks_exact(columns)).for_each(|(list, row)| {
-                row.iter().enumerate().for_each(|(at, &distance)| list.offer(distance, first + at));
-            });
+            own.par_iter_mut().zip(values.par_chunks_exact(columns)).for_each(|(list, row)| list.offer_row(row, first));
             let below = others.par_chunks_mut(COLUMNS).enumerate();
             below.for_each(|(chunk, lists)| {
                 let start = last - first + chunk * COLUMNS;
-                for (at, row) in values.chunks_exact(columns).enumerate() {
-                    let part = &row[start..start + lists.len()];
-                    lists.iter_mut().zip(part).for_each(|(list, &distance)| list.offer(distance, first + at));
-                }
+                let end = start + lists.len();
+                let rows = values.chunks_exact(columns).map(|row| &row[start..end]);
+                offer_columns(lists, rows, first);
             });
         }
         let farthest = lists.iter().map(|list| list.farthest).collect();
@@ -95,9 +94,21 @@ impl Nearest {
         Self { k, keys: Vec::with_capacity(2 * k), bound: f32::INFINITY, farthest: f32::NEG_INFINITY }
     }
 
+    /// Distances of the features from `first` on. Most are too far, and a vector of comparisons says so of many at a time.
+    fn offer_row(&mut self, row: &[f32], first: usize) {
+        let mut farthest = [self.farthest; ABREAST];
+        let (chunks, rest) = row.as_chunks::<ABREAST>();
+        for (at, chunk) in chunks.iter().enumerate() {
+            if any_near(chunk, &[self.bound; ABREAST], &mut farthest) {
+                (first + at * ABREAST..).zip(chunk).for_each(|(index, &distance)| self.offer(distance, index));
+            }
+        }
+        self.farthest = rest.iter().chain(&farthest).copied().fold(f32::NEG_INFINITY, f32::max);
+        (first + row.len() - rest.len()..).zip(rest).for_each(|(index, &distance)| self.offer(distance, index));
+    }
+
+    /// NaN is never too far, and comes last by its key.
     fn offer(&mut self, distance: f32, index: usize) {
-        self.farthest = self.farthest.max(distance);
-        // NaN is no larger, and comes last by its key.
         if distance > self.bound {
             return;
         }
@@ -116,4 +127,52 @@ impl Nearest {
         // The lower half of a key is the index.
         self.keys.into_iter().map(|key| key as u32)
     }
+}
+
+/// What a vector of distances, one to each of so many lists, is compared with.
+struct Lanes {
+    bounds: [f32; ABREAST],
+    farthest: [f32; ABREAST],
+}
+
+/// Distances of the features from `first` on, a row of each, in which there is one for each list.
+fn offer_columns<'a>(lists: &mut [Nearest], rows: impl Iterator<Item = &'a [f32]>, first: usize) {
+    let of_lists = |lists: &[Nearest]| {
+        let mut lanes = Lanes { bounds: [f32::INFINITY; ABREAST], farthest: [f32::NEG_INFINITY; ABREAST] };
+        lists
+            .iter()
+            .enumerate()
+            .for_each(|(at, list)| (lanes.bounds[at], lanes.farthest[at]) = (list.bound, list.farthest));
+        lanes
+    };
+    let mut lanes: Vec<Lanes> = lists.chunks(ABREAST).map(of_lists).collect();
+    for (index, row) in (first..).zip(rows) {
+        for ((Lanes { bounds, farthest }, lists), part) in
+            lanes.iter_mut().zip(lists.chunks_mut(ABREAST)).zip(row.chunks(ABREAST))
+        {
+            if let Some(whole) = part.as_array() {
+                if !any_near(whole, bounds, farthest) {
+                    continue;
+                }
+            } else {
+                farthest.iter_mut().zip(part).for_each(|(farthest, &distance)| *farthest = farthest.max(distance));
+            }
+            for ((list, bound), &distance) in lists.iter_mut().zip(bounds).zip(part) {
+                list.offer(distance, index);
+                *bound = list.bound;
+            }
+        }
+    }
+    let farthest = lanes.iter().flat_map(|lanes| lanes.farthest);
+    lists.iter_mut().zip(farthest).for_each(|(list, farthest)| list.farthest = farthest);
+}
+
+/// Whether any of the distances is within its bound, which NaN always is; `farthest` takes the larger of each.
+fn any_near(distances: &[f32; ABREAST], bounds: &[f32; ABREAST], farthest: &mut [f32; ABREAST]) -> bool {
+    let mut all_beyond = true;
+    for at in 0..ABREAST {
+        farthest[at] = farthest[at].max(distances[at]);
+        all_beyond &= distances[at] > bounds[at];
+    }
+    !all_beyond
 }

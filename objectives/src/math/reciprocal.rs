@@ -88,11 +88,16 @@ pub struct Jaccard {
 }
 
 impl Jaccard {
-    /// From lists of the nearest; `distance(i, j)` weighs j among the neighbours of i.
+    /// From lists of the nearest of features; `distance(i, j, product)` weighs j among the neighbours of i by the dot
+    /// product of the two.
+    ///
+    /// # Shapes
+    /// - `features`: `[n, d]`, row-major, `d = width`
     pub(crate) fn of_neighbours(
         near: &Neighbours,
         sizes: Sizes,
-        distance: impl Fn(usize, usize) -> f64 + Sync,
+        (features, width): (&[f32], usize),
+        distance: impl Fn(usize, usize, f64) -> f64 + Sync,
     ) -> Self {
         let n = near.len();
         let reciprocal = |k: usize| -> Vec<Vec<u32>> {
@@ -117,7 +122,9 @@ impl Jaccard {
             }
             extended.sort_unstable();
             extended.dedup();
-            softmax(extended, |j| distance(i, j as usize))
+            let products = dots(features, width, i, &extended);
+            let distances = extended.iter().zip(products).map(|(&j, product)| distance(i, j as usize, product));
+            softmax(&extended, distances)
         };
         let mut rows: Vec<Vec<(u32, f32)>> = (0..n).into_par_iter().map(weights).collect();
         if sizes.averaged > 1 {
@@ -223,11 +230,29 @@ pub(crate) fn dot(features: &[f32], width: usize, i: usize, j: usize) -> f64 {
     row(i).iter().zip(row(j)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
+/// [`dot`] of a row with each of others, several at a time: a sum in order waits for each of its additions, and others
+/// fill the gap.
+fn dots(features: &[f32], width: usize, i: usize, others: &[u32]) -> Vec<f64> {
+    const ABREAST: usize = 4;
+    let row = |at: usize| &features[at * width..][..width];
+    let of_some = |some: &[u32]| {
+        let rows: [&[f32]; ABREAST] = std::array::from_fn(|at| row(some[at.min(some.len() - 1)] as usize));
+        let mut sums = [0.0; ABREAST];
+        for (column, &value) in row(i).iter().enumerate() {
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                *sum += f64::from(value) * f64::from(row[column]);
+            }
+        }
+        sums.into_iter().take(some.len())
+    };
+    others.chunks(ABREAST).flat_map(of_some).collect()
+}
+
 /// Weights of a row: softmax of minus the distances over its columns.
-fn softmax(columns: Vec<u32>, distance: impl Fn(u32) -> f64) -> Vec<(u32, f32)> {
-    let weights: Vec<f64> = columns.iter().map(|j| (-distance(*j)).exp()).collect();
+fn softmax(columns: &[u32], distances: impl Iterator<Item = f64>) -> Vec<(u32, f32)> {
+    let weights: Vec<f64> = distances.map(|distance| (-distance).exp()).collect();
     let sum: f64 = weights.iter().sum();
-    columns.into_iter().zip(weights).map(|(j, weight)| (j, (weight / sum) as f32)).collect()
+    columns.iter().copied().zip(weights).map(|(j, weight)| (j, (weight / sum) as f32)).collect()
 }
 
 /// The mean of rows, columns in ascending order.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::distance::squared_norm;
 use super::neighbours::Neighbours;
 use super::ranking::{Distances, SquaredEuclidean};
-use super::reciprocal::{Jaccard, Scratch, Sizes, dot, round_to_even_half};
+use super::reciprocal::{Jaccard, Scratch, Sizes, round_to_even_half};
 
 /// Settings of re-ranking.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -77,11 +77,10 @@ impl<'a> Reranked<'a> {
         // Where all features are one, distances are 0 whatever they are divided by.
         let farthest: Vec<f32> = near.farthest.iter().map(|&distance| distance.max(f32::MIN_POSITIVE)).collect();
         let norms: Vec<f64> = all.par_chunks_exact(width).map(squared_norm).collect();
-        let squared = |i: usize, j: usize| (norms[i] + norms[j] - 2.0 * dot(&all, width, i, j)).max(0.0);
         let sizes =
             Sizes { whole: spec.k1 + own, half: round_to_even_half(spec.k1) + 1, averaged: spec.k2.min(near.k) };
-        let jaccard = Jaccard::of_neighbours(&near, sizes, |i, j| {
-            let distance = squared(i, j);
+        let jaccard = Jaccard::of_neighbours(&near, sizes, (&all, width), |i, j, product| {
+            let distance = (norms[i] + norms[j] - 2.0 * product).max(0.0);
             match spec.variant {
                 RerankVariant::Zhong => distance / f64::from(farthest[i]),
                 RerankVariant::Torchreid => (distance / f64::from(farthest[i])).powi(2),
