@@ -48,7 +48,7 @@ pub(super) fn embed(args: &EmbedArgs) -> Result<(), RunError> {
     let mut work = Work::new(&args.model)?;
     let data = work.open(&args.data)?;
     let model = work.model(&args.model, &data)?;
-    let shown = work.show(&model, data, args.split.as_deref())?;
+    let shown = work.show(&model, &data, args.split.as_deref())?;
 
     let dataset = &shown.data.dataset;
     let mut rows = Vec::new();
@@ -93,13 +93,13 @@ pub(super) fn rank(args: &RankArgs) -> Result<(), RunError> {
     let model = work.model(&args.model, &gallery)?;
     let part = |data: &OpenData, split: Split| (!data.dataset.split(split).is_empty()).then(|| split.name());
     let default = part(&gallery, Split::Gallery);
-    let gallery = work.show(&model, gallery, args.split.as_deref().or(default))?;
+    let gallery = work.show(&model, &gallery, args.split.as_deref().or(default))?;
     let all = joined(&gallery);
 
     let (mut text, mut entries) = (String::new(), Vec::new());
     for query in queries {
         let default = part(&query, Split::Query);
-        let query = work.show(&model, query, default)?;
+        let query = work.show(&model, &query, default)?;
         for (part, (_, features)) in query.parts.iter().enumerate() {
             for (row, found) in model.nearest(features, &all, args.top.get()).into_iter().enumerate() {
                 let asked = query.data.dataset.root.join(&query.record(part, row).path);
@@ -219,7 +219,7 @@ impl Work {
     }
 
     /// Features of all splits of a data set, or of one, whose pictures are decoded as the model's own were.
-    fn show(&self, model: &RunModel, data: Arc<OpenData>, split: Option<&str>) -> Result<Shown, RunError> {
+    fn show(&self, model: &RunModel, data: &OpenData, split: Option<&str>) -> Result<Shown, RunError> {
         let splits: Vec<Split> = data.dataset.splits.keys().copied().collect();
         let wanted: Vec<Split> =
             splits.iter().copied().filter(|of| split.is_none_or(|name| of.name() == name)).collect();

@@ -59,6 +59,7 @@ impl OpenData {
     }
 
     /// The same set, its pictures decoded in another way and none of them yet.
+    #[must_use]
     pub fn decoded(&self, decode: DecodeSpec) -> Self {
         let (mut dataset, packing) = (self.dataset.clone(), self.packing.clone());
         dataset.decode = decode;
