@@ -77,7 +77,10 @@ enum Cut {
 /// Takes every decision of a draw but those on colors, sharpness and erasing, and mirrors the picture if that is one of them.
 pub(crate) fn choose<'a>(image: &'a Image, plan: &ViewPlan, key: DrawKey) -> (Cow<'a, Image>, Vec<Choice>) {
     let mirrored = plan.shared_flip > 0.0 && key.rng(SHARED).chance(plan.shared_flip);
-    let image = if mirrored { Cow::Owned(transform::flip(image)) } else { Cow::Borrowed(image) };
+    let mut image = Cow::Borrowed(image);
+    if mirrored {
+        transform::flip(image.to_mut());
+    }
     let mut choices: Vec<Choice> = Vec::with_capacity(plan.views.len());
     for (view, spec) in plan.views.iter().enumerate() {
         let mut rng = key.rng(view as u16);
@@ -129,9 +132,11 @@ impl Cut {
             Self::Region(region) => resizer.resize(image, region, spec.size, spec.filter),
             Self::Padded { size: Size(height, width), pad, top, left } => {
                 let resized = resizer.resize(image, Region::whole(image), Size(height, width), spec.filter);
-                let window = Region { top, left, height, width };
-                let cut = transform::crop(&transform::pad(&resized, pad), window);
-                // Only a view that has the window of another one can have another size.
+                let cut = transform::pad_crop(&resized, pad, (top, left));
+                if spec.size == Size(height, width) {
+                    return cut;
+                }
+                // A view that has the window of another one, and a size of its own.
                 resizer.resize(&cut, Region::whole(&cut), spec.size, spec.filter)
             }
         }
@@ -146,7 +151,7 @@ impl Choice {
     pub(crate) fn render(mut self, image: &Image, spec: &ViewSpec, resizer: &mut Resizer, out: &mut [f32]) {
         let mut pixels = self.cut.pixels(image, spec, resizer);
         if self.mirrored {
-            pixels = transform::flip(&pixels);
+            transform::flip(&mut pixels);
         }
         transform::photometric(&mut pixels, &spec.photometric, &mut self.rng);
         transform::normalise(&pixels, spec.normalisation, out);

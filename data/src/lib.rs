@@ -23,6 +23,7 @@ pub mod plan;
 pub mod rng;
 pub mod sampler;
 pub mod sheet;
+mod simd;
 pub mod source;
 pub mod spec;
 pub mod synthetic;

@@ -10,6 +10,8 @@ use std::convert::Infallible;
 use rand_core::TryRng;
 use rand_distr::{Distribution, StandardNormal};
 
+use crate::simd::vectorized;
+
 /// What a random number is for. Two streams never share numbers; the discriminants are part of the
 /// results and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,13 +69,42 @@ pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
+/// The blocks of `counter` and those after it, each step of all of them before the next step.
+#[inline(always)]
+fn philox4x32_ahead(counter: [u32; 4], mut key: [u32; 2], blocks: &mut [u32; 4 * AHEAD]) {
+    let mut counters = counter.map(|part| [part; AHEAD]);
+    for (ahead, first) in counters[0].iter_mut().enumerate() {
+        *first = first.wrapping_add(ahead as u32);
+    }
+    for round in 0..10 {
+        if round > 0 {
+            key = [key[0].wrapping_add(WEYL_0), key[1].wrapping_add(WEYL_1)];
+        }
+        let [a, b, c, d] = &mut counters;
+        for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
+            let p0 = u64::from(MULTIPLIER_0) * u64::from(*a);
+            let p1 = u64::from(MULTIPLIER_1) * u64::from(*c);
+            [*a, *b, *c, *d] = [(p1 >> 32) as u32 ^ *b ^ key[0], p1 as u32, (p0 >> 32) as u32 ^ *d ^ key[1], p0 as u32];
+        }
+    }
+    for (at, block) in blocks.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        *block = [counters[0][at], counters[1][at], counters[2][at], counters[3][at]];
+    }
+}
+
+/// Blocks that are computed side by side for a sequence of which the first block has been used up.
+const AHEAD: usize = 16;
+
 /// Sequence of random numbers at one [`Key`].
 #[derive(Clone, Debug)]
 pub struct Rng {
     key: [u32; 2],
+    /// Counter of the next block that is to be computed.
     counter: [u32; 4],
-    block: [u32; 4],
-    used: usize,
+    /// Computed numbers: `next..end` are still to be given.
+    numbers: [u32; 4 * AHEAD],
+    next: usize,
+    end: usize,
 }
 
 impl Rng {
@@ -82,23 +113,41 @@ impl Rng {
         Self {
             key: [key.seed as u32, (key.seed >> 32) as u32],
             counter: [0, key.draw, key.epoch, (key.stream as u32) << 16 | u32::from(key.view)],
-            block: [0; 4],
-            used: 4,
+            numbers: [0; 4 * AHEAD],
+            next: 0,
+            end: 0,
         }
     }
 
     /// 32 random bits.
+    #[inline]
     pub fn next_u32(&mut self) -> u32 {
-        if self.used == 4 {
-            self.block = philox4x32(self.counter, self.key);
-            self.counter[0] = self.counter[0].wrapping_add(1);
-            self.used = 0;
+        if self.next == self.end {
+            self.compute();
         }
-        self.used += 1;
-        self.block[self.used - 1]
+        let number = self.numbers[self.next];
+        self.next += 1;
+        number
+    }
+
+    /// Most sequences are of a few numbers: one block; whoever wants more than that may want thousands.
+    fn compute(&mut self) {
+        let first = self.counter[0];
+        let blocks = if first == 0 { 1 } else { AHEAD };
+        if blocks == 1 {
+            self.numbers[..4].copy_from_slice(&philox4x32(self.counter, self.key));
+        } else {
+            vectorized(
+                #[inline(always)]
+                || philox4x32_ahead(self.counter, self.key, &mut self.numbers),
+            );
+        }
+        self.counter[0] = first.wrapping_add(blocks as u32);
+        (self.next, self.end) = (0, 4 * blocks);
     }
 
     /// 64 random bits.
+    #[inline]
     pub fn next_u64(&mut self) -> u64 {
         u64::from(self.next_u32()) << 32 | u64::from(self.next_u32())
     }

@@ -2,15 +2,15 @@
 //! with a degenerate of it, `degenerate + factor * (picture - degenerate)` in f32, clipped to 8 bits
 //! and truncated. A factor of 1 is the picture itself, 0 the degenerate.
 
+use super::channels::{self, byte};
 use super::grayscale::luma;
 use super::lookup;
-use super::simd::vectorized;
 use crate::image::Image;
+use crate::simd::vectorized;
 
 #[inline(always)]
 fn blend(degenerate: f32, level: u8, factor: f32) -> u8 {
-    // The cast truncates, which is what PIL's does.
-    (degenerate + factor * (f32::from(level) - degenerate)).clamp(0.0, 255.0) as u8
+    byte((degenerate + factor * (f32::from(level) - degenerate)).clamp(0.0, 255.0))
 }
 
 /// Blends with black.
@@ -38,13 +38,16 @@ pub fn adjust_saturation(image: &mut Image, factor: f64) {
     vectorized(
         #[inline(always)]
         || {
-            for pixel in image.data.as_chunks_mut::<3>().0 {
-                let grey = f32::from(luma(*pixel));
-                *pixel = pixel.map(
-                    #[inline(always)]
-                    |level| blend(grey, level, factor),
-                );
-            }
+            channels::change(
+                image.data.as_chunks_mut().0,
+                #[inline(always)]
+                |[red, green, blue]| {
+                    for ((r, g), b) in red.iter_mut().zip(green).zip(blue) {
+                        let grey = f32::from(luma([*r, *g, *b]));
+                        [*r, *g, *b] = [blend(grey, *r, factor), blend(grey, *g, factor), blend(grey, *b, factor)];
+                    }
+                },
+            );
         },
     );
 }

@@ -5,12 +5,12 @@
 //! Extended Box Filtering", SSVM 2011). Weights are 24-bit fixed-point numbers, every pass is rounded
 //! half up to 8 bits, and samples beyond the border repeat the border's.
 
-use super::resize::transpose;
-use super::simd::vectorized;
+use super::sideways::{Column, Sideways};
 use crate::image::Image;
+use crate::simd::vectorized;
 
 /// Passes along each axis.
-const PASSES: usize = 3;
+const PASSES: u8 = 3;
 
 /// Fractional bits of a weight.
 const PRECISION: u32 = 24;
@@ -31,10 +31,14 @@ pub fn gaussian_blur(image: &mut Image, radius: f64) {
     let (height, width) = (image.height, image.width);
     // Whole rows can be summed with vector instructions, three bytes of a pixel cannot: the columns'
     // passes run over the picture on its side, as in `resize`.
-    let mut other = transpose(image.data.chunks_exact(width * 3), height, width);
-    filter.passes(&mut other, &mut image.data, height * 3);
-    image.data = transpose(other.chunks_exact(height * 3), width, height);
-    filter.passes(&mut image.data, &mut other, width * 3);
+    let mut other = Vec::new();
+    let row = |y: usize| &image.data[y * width * 3..][..width * 3];
+    Sideways::default().work(row, height, width, &mut other, |before, after| {
+        let (before, after) = (before.as_flattened_mut(), after.as_flattened_mut());
+        filter.passes(before.as_flattened_mut(), after.as_flattened_mut(), size_of::<Column>());
+    });
+    other.truncate(image.data.len());
+    filter.passes(&mut other, &mut image.data, width * 3);
 }
 
 /// A box of real radius along one axis.
@@ -51,7 +55,7 @@ struct BoxFilter {
 impl BoxFilter {
     /// The box whose three-fold application has the variance of a Gaussian. All in f32, as in PIL.
     fn of_gaussian(sigma: f32) -> Self {
-        let variance = sigma * sigma / PASSES as f32;
+        let variance = sigma * sigma / f32::from(PASSES);
         // Length of a box of this variance; its whole part on each side, then the fraction that makes
         // the variance exact.
         let length = (12.0 * f64::from(variance) + 1.0).sqrt() as f32;
@@ -69,13 +73,12 @@ impl BoxFilter {
         self.radius == 0 && self.far == 0
     }
 
-    /// All passes over rows of `stride` bytes, the result in `data`; `other` is scratch of equal length.
-    fn passes(self, data: &mut Vec<u8>, other: &mut Vec<u8>, stride: usize) {
+    /// All passes over rows of `stride` bytes, from `data`, which is spoiled, to `out` of equal length.
+    fn passes(self, data: &mut [u8], out: &mut [u8], stride: usize) {
         let mut sums = vec![0; stride];
-        for _ in 0..PASSES {
-            self.pass(data, other, stride, &mut sums);
-            std::mem::swap(data, other);
-        }
+        self.pass(data, out, stride, &mut sums);
+        self.pass(out, data, stride, &mut sums);
+        self.pass(data, out, stride, &mut sums);
     }
 
     /// Makes every row of `out` the weighted mean of the rows of `data` around it.

@@ -2,11 +2,9 @@
 
 use crate::image::Image;
 
-/// The picture with its columns in reverse order.
-pub fn flip(image: &Image) -> Image {
-    let mut data = Vec::with_capacity(image.data.len());
-    for row in image.data.chunks_exact(image.width * 3) {
-        data.extend(row.as_chunks::<3>().0.iter().rev().flatten());
+/// Turns the order of the picture's columns round.
+pub fn flip(image: &mut Image) {
+    for row in image.data.chunks_exact_mut(image.width * 3) {
+        row.as_chunks_mut::<3>().0.reverse();
     }
-    Image::new(image.height, image.width, data)
 }

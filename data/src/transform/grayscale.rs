@@ -1,7 +1,8 @@
 //! Colors to greys.
 
-use super::simd::vectorized;
+use super::channels;
 use crate::image::Image;
+use crate::simd::vectorized;
 
 /// Brightness of a pixel as PIL's mode `L` has it: ITU-R 601-2 luma with 16-bit fixed-point weights,
 /// rounded half up.
@@ -15,9 +16,16 @@ pub fn grayscale(image: &mut Image) {
     vectorized(
         #[inline(always)]
         || {
-            for pixel in image.data.as_chunks_mut::<3>().0 {
-                *pixel = [luma(*pixel); 3];
-            }
+            channels::change(
+                image.data.as_chunks_mut().0,
+                #[inline(always)]
+                |[red, green, blue]| {
+                    for ((r, g), b) in red.iter_mut().zip(green).zip(blue) {
+                        let grey = luma([*r, *g, *b]);
+                        [*r, *g, *b] = [grey; 3];
+                    }
+                },
+            );
         },
     );
 }

@@ -2,6 +2,7 @@
 
 mod blend;
 mod blur;
+mod channels;
 mod erasing;
 mod flip;
 mod grayscale;
@@ -12,7 +13,7 @@ mod pad_crop;
 mod photometric;
 mod random_resized_crop;
 mod resize;
-mod simd;
+mod sideways;
 mod solarise;
 
 pub use blend::{adjust_brightness, adjust_contrast, adjust_saturation};
@@ -23,7 +24,7 @@ pub use grayscale::grayscale;
 pub use hue::adjust_hue;
 pub use jitter::color_jitter;
 pub use normalise::normalise;
-pub use pad_crop::{crop, pad, pad_crop_offset};
+pub use pad_crop::{pad_crop, pad_crop_offset};
 pub use photometric::photometric;
 pub use random_resized_crop::random_resized_crop;
 pub use resize::Resizer;

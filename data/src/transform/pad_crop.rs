@@ -2,29 +2,26 @@
 
 use crate::draws::Draws;
 use crate::image::Image;
-use crate::transform::Region;
 
-/// The picture with `border` black pixels on every side.
-pub fn pad(image: &Image, border: usize) -> Image {
-    let mut padded = Image::black(image.height + 2 * border, image.width + 2 * border);
-    let rows = padded.data.chunks_exact_mut(padded.width * 3).skip(border);
-    for (to, from) in rows.zip(image.data.chunks_exact(image.width * 3)) {
-        to[border * 3..][..from.len()].copy_from_slice(from);
-    }
-    padded
-}
-
-/// A part of the picture.
+/// Pads the picture with `border` black pixels on every side and cuts a window of its old size out of it.
 ///
 /// # Panics
-/// If the region is empty or leaves the picture.
-pub fn crop(image: &Image, region: Region) -> Image {
-    assert!(region.fits(image.height, image.width), "{region:?} of {}x{} pixels", image.height, image.width);
-    let mut data = Vec::with_capacity(region.height * region.width * 3);
-    for row in image.data.chunks_exact(image.width * 3).skip(region.top).take(region.height) {
-        data.extend_from_slice(&row[region.left * 3..][..region.width * 3]);
+/// If the window leaves the padded picture: `top` or `left` is more than twice the border.
+pub fn pad_crop(image: &Image, border: usize, (top, left): (usize, usize)) -> Image {
+    assert!(top.max(left) <= 2 * border, "a window at {top}, {left} of a border of {border}");
+    let mut cut = Image::black(image.height, image.width);
+    let stride = image.width * 3;
+    // Where the picture and the window begin in the part that they share; the other of the two begins at 0.
+    let (down, right) = (top.saturating_sub(border), left.saturating_sub(border));
+    let (below, beside) = (border.saturating_sub(top), border.saturating_sub(left));
+    let shared = image.width.saturating_sub(right + beside) * 3;
+    if shared > 0 {
+        let from = image.data.chunks_exact(stride).skip(down);
+        for (to, from) in cut.data.chunks_exact_mut(stride).skip(below).zip(from) {
+            to[beside * 3..][..shared].copy_from_slice(&from[right * 3..][..shared]);
+        }
     }
-    Image::new(region.height, region.width, data)
+    cut
 }
 
 /// Top and left of the window in the padded picture, uniform over all places.

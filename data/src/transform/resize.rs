@@ -10,9 +10,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::image::Image;
+use crate::simd::vectorized;
 use crate::spec::{Filter, Size};
 use crate::transform::Region;
-use crate::transform::simd::vectorized;
+use crate::transform::sideways::{Column, Sideways};
 
 /// Fractional bits of a weight: 32 less 8 for the sample and 2 for the overshoot of negative lobes.
 const PRECISION: u32 = 32 - 8 - 2;
@@ -29,6 +30,9 @@ const MAX_TABLES: usize = 512;
 #[derive(Default)]
 pub struct Resizer {
     tables: HashMap<(usize, usize, Filter), Arc<Weights>>,
+    sideways: Sideways,
+    /// What the first pass makes of a picture.
+    wide: Vec<u8>,
 }
 
 impl Resizer {
@@ -46,25 +50,24 @@ impl Resizer {
         assert!(region.fits(image.height, image.width), "{region:?} of {}x{} pixels", image.height, image.width);
         assert!(height > 0 && width > 0, "resize to {height}x{width}");
         let stride = image.width * 3;
-        let columns = region.left * 3..(region.left + region.width) * 3;
-        let rows = image.data.chunks_exact(stride).skip(region.top).take(region.height);
-        let rows = rows.map(|row| &row[columns.clone()]);
-        let wide = if width == region.width {
-            let mut cut = Vec::with_capacity(region.height * width * 3);
-            rows.for_each(|row| cut.extend_from_slice(row));
-            cut
+        let row = |y: usize| &image.data[(region.top + y) * stride..][region.left * 3..][..region.width * 3];
+        let mut wide = std::mem::take(&mut self.wide);
+        if width == region.width {
+            wide.clear();
+            (0..region.height).for_each(|y| wide.extend_from_slice(row(y)));
         } else {
-            // Whole rows can be summed with vector instructions, three bytes of a pixel cannot.
             let weights = self.weights(region.width, width, filter);
-            let on_its_side = transpose(rows, region.height, region.width);
-            let wide = resize_rows(&on_its_side, region.height * 3, &weights);
-            transpose(wide.chunks_exact(region.height * 3), width, region.height)
-        };
-        if height == region.height {
-            return Image::new(height, width, wide);
+            self.sideways
+                .work(row, region.height, width, &mut wide, |before, after| resize_band(before, &weights, after));
         }
-        let weights = self.weights(region.height, height, filter);
-        Image::new(height, width, resize_rows(&wide, width * 3, &weights))
+        let data = if height == region.height {
+            wide[..height * width * 3].to_vec()
+        } else {
+            let weights = self.weights(region.height, height, filter);
+            resize_rows(&wide, width * 3, &weights)
+        };
+        self.wide = wide;
+        Image::new(height, width, data)
     }
 
     fn weights(&mut self, input: usize, output: usize, filter: Filter) -> Arc<Weights> {
@@ -139,16 +142,30 @@ impl Filter {
     }
 }
 
-/// Rows of pixels become columns.
-pub(super) fn transpose<'a>(rows: impl Iterator<Item = &'a [u8]>, height: usize, width: usize) -> Vec<u8> {
-    let mut out = vec![0; height * width * 3];
-    let (pixels, _) = out.as_chunks_mut::<3>();
-    for (at, row) in rows.enumerate() {
-        for (to, from) in pixels[at..].iter_mut().step_by(height).zip(row.as_chunks::<3>().0) {
-            *to = *from;
-        }
+/// Makes every output column as a weighted sum of input columns.
+fn resize_band(before: &[Column], weights: &Weights, after: &mut [Column]) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for ((first, taps), after) in weights.iter().zip(after.iter_mut()) {
+                // One by one, so that they are kept in registers.
+                let [mut x, mut y, mut z] = after.map(|vector| vector.map(|_| HALF));
+                for ([a, b, c], &weight) in before[first..].iter().zip(taps) {
+                    add(&mut x, a, weight);
+                    add(&mut y, b, weight);
+                    add(&mut z, c, weight);
+                }
+                *after = [x.map(clip), y.map(clip), z.map(clip)];
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn add<const LANES: usize>(sums: &mut [i32; LANES], samples: &[u8; LANES], weight: i32) {
+    for (sum, &sample) in sums.iter_mut().zip(samples) {
+        *sum = accumulate(*sum, sample, weight);
     }
-    out
 }
 
 /// Makes every output row as a weighted sum of input rows.

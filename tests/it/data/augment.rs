@@ -1,9 +1,10 @@
 //! Views of one picture.
 
+use proptest::prelude::*;
 use reid_data::augment::{DrawKey, View, load_views};
 use reid_data::image::Image;
 use reid_data::spec::{ErasingSpec, Filter, Normalisation, Size};
-use reid_data::transform::{Region, Resizer, flip, normalise};
+use reid_data::transform::{Region, Resizer, flip, normalise, pad_crop};
 use reid_data::views::{Crop, ViewPlan, ViewSpec};
 
 use super::fixture::picture;
@@ -68,7 +69,9 @@ fn views_are_drawn_independently_and_by_key() {
 #[test]
 fn shared_mirroring_is_one_decision_for_all_views() {
     let image = picture(1, 32, 16);
-    let (plain, mirrored) = (pixels(&image), pixels(&flip(&image)));
+    let mut turned = image.clone();
+    flip(&mut turned);
+    let (plain, mirrored) = (pixels(&image), pixels(&turned));
     let mut seen = [0; 2];
     let plan = ViewPlan { views: vec![whole(), whole()], shared_flip: 0.5 };
     for views in draws(&image, &plan, 40) {
@@ -123,4 +126,51 @@ fn erasing_puts_noise_into_one_box() {
     }
     let never = ViewSpec { erasing: Some(ErasingSpec { probability: 0.0, ..ErasingSpec::default() }), ..whole() };
     assert_eq!(load_views(&image, &plan(vec![never]), KEY), load_views(&image, &plan(vec![whole()]), KEY));
+}
+
+/// Rows and columns change places.
+fn on_its_side(image: &Image) -> Image {
+    let mut turned = Image::black(image.width, image.height);
+    for (at, pixel) in turned.data.as_chunks_mut().0.iter_mut().enumerate() {
+        let (x, y) = (at / image.height, at % image.height);
+        *pixel = image.data.as_chunks::<3>().0[y * image.width + x];
+    }
+    turned
+}
+
+proptest! {
+    /// Both directions are the same law, columns come first, and no size is special.
+    #[test]
+    fn resizing_columns_is_resizing_rows_of_the_picture_on_its_side(
+        seed in 0..50_u64,
+        (height, width) in (1..40_usize, 1..40_usize),
+        (to_height, to_width) in (1..40_usize, 1..40_usize),
+        filter in prop_oneof![Just(Filter::Bilinear), Just(Filter::Bicubic)],
+    ) {
+        let image = picture(seed, height, width);
+        // One after the other with the same memory, which must not show.
+        let mut resizer = Resizer::new();
+        let mut resize = |image: &Image, height, width| {
+            resizer.resize(image, Region::whole(image), Size(height, width), filter)
+        };
+        let wide = resize(&image, height, to_width);
+        let turned = resize(&on_its_side(&image), to_width, height);
+        prop_assert_eq!(&wide, &on_its_side(&turned));
+        prop_assert_eq!(resize(&image, to_height, to_width), resize(&wide, to_height, to_width));
+    }
+
+    #[test]
+    fn pad_crop_shows_the_picture_or_black(
+        (height, width) in (1..8_usize, 1..8_usize),
+        (border, top, left) in (0..12_usize).prop_flat_map(|border| (Just(border), 0..=2 * border, 0..=2 * border)),
+    ) {
+        let image = picture(1, height, width);
+        let cut = pad_crop(&image, border, (top, left));
+        for (at, &pixel) in cut.data.as_chunks::<3>().0.iter().enumerate() {
+            let (y, x) = ((at / width + top).checked_sub(border), (at % width + left).checked_sub(border));
+            let inside = y.zip(x).filter(|&(y, x)| y < height && x < width);
+            let expected = inside.map_or([0; 3], |(y, x)| image.data.as_chunks::<3>().0[y * width + x]);
+            prop_assert_eq!(pixel, expected);
+        }
+    }
 }

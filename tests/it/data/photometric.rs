@@ -166,7 +166,75 @@ fn erasing_with_raw_means_fills_each_channel_with_its_own() {
     }
 }
 
+/// PIL's conversion from RGB to HSV, a turn, and the conversion back, in the types in which C evaluates them.
+fn hue_turned(pixel: [u8; 3], steps: u8) -> [u8; 3] {
+    let [r, g, b] = pixel;
+    let (max, min) = (r.max(g).max(b), r.min(g).min(b));
+    if max == min {
+        return pixel;
+    }
+    let range = f32::from(max - min);
+    let [red, green, blue] = pixel.map(|channel| f32::from(max - channel) / range);
+    let sixths = if r == max {
+        blue - green
+    } else if g == max {
+        (2.0 + f64::from(red) - f64::from(blue)) as f32
+    } else {
+        (4.0 + f64::from(green) - f64::from(red)) as f32
+    };
+    let hue = (f64::from(sixths) / 6.0 + 1.0).rem_euclid(1.0) as f32;
+    let hue = ((f64::from(hue) * 255.0) as u8).wrapping_add(steps);
+    let saturation = (f64::from(range / f32::from(max)) * 255.0) as u8;
+    let place = f64::from(hue) * 6.0 / 255.0;
+    let sector = place as u8;
+    let place = (place - f64::from(sector)) as f32;
+    let saturation = (f64::from(saturation) / 255.0) as f32;
+    let level = |missing: f64| (f64::from(max) * (1.0 - missing) + 0.5) as u8;
+    let low = level(f64::from(saturation));
+    let falling = level(f64::from(saturation * place));
+    let rising = level(f64::from(saturation) * (1.0 - f64::from(place)));
+    match sector {
+        1 => [falling, max, low],
+        2 => [low, max, rising],
+        3 => [low, falling, max],
+        4 => [rising, low, max],
+        5 => [max, low, falling],
+        _ => [max, rising, low],
+    }
+}
+
+#[test]
+fn the_hue_of_every_color_is_pils() {
+    let colors: Vec<[u8; 3]> =
+        (0..1_u32 << 24).map(|color| [color as u8, (color >> 8) as u8, (color >> 16) as u8]).collect();
+    for share in [0.0, 0.1, -0.5] {
+        let mut image = Image::new(1 << 12, 1 << 12, colors.as_flattened().to_vec());
+        adjust_hue(&mut image, share);
+        let steps = (share * 255.0) as i32 as u8;
+        for (&color, &turned) in colors.iter().zip(image.data.as_chunks().0) {
+            assert_eq!(hue_turned(color, steps), turned, "{color:?} by {share}");
+        }
+    }
+}
+
 proptest! {
+    /// A color does not depend on how many pixels there are, and where it is among them.
+    #[test]
+    fn a_pixel_is_changed_alone(seed in 0..50_u64, width in 1..200_usize, factor in 0.0..3.0_f64, share in -0.5..=0.5_f64) {
+        let image = picture(seed, 1, width);
+        let changes: [&dyn Fn(&mut Image); 3] =
+            [&|image| adjust_saturation(image, factor), &|image| adjust_hue(image, share), &grayscale];
+        for change in changes {
+            let mut together = image.clone();
+            change(&mut together);
+            for (pixel, changed) in image.data.chunks(3).zip(together.data.chunks(3)) {
+                let mut alone = Image::new(1, 1, pixel.to_vec());
+                change(&mut alone);
+                prop_assert_eq!(&alone.data[..], changed);
+            }
+        }
+    }
+
     /// No picture is too small, no radius too large, and an even picture stays what it is.
     #[test]
     fn blur_takes_every_picture(height in 0..6_usize, width in 0..6_usize, radius in 0.0..20.0_f64, level in 0..=255_u8) {
@@ -176,6 +244,19 @@ proptest! {
         for value in &blurred.data {
             // The fixed-point weights of one pass sum to one less some millionths.
             prop_assert!(value.abs_diff(level) <= 1, "{value} of {level}");
+        }
+    }
+
+    /// Rows of one color each are blurred into each other alike in every column, however many columns there are.
+    #[test]
+    fn blur_takes_rows_for_what_they_are(height in 1..40_usize, width in 1..40_usize, seed in 0..50_u64, radius in 0.0..5.0_f64) {
+        let mut column = picture(seed, height, 1);
+        let rows = column.data.as_chunks::<3>().0.iter();
+        let mut wide = Image::new(height, width, rows.flat_map(|pixel| pixel.repeat(width)).collect());
+        gaussian_blur(&mut column, radius);
+        gaussian_blur(&mut wide, radius);
+        for (row, pixel) in wide.data.chunks(width * 3).zip(column.data.chunks(3)) {
+            prop_assert_eq!(row, pixel.repeat(width));
         }
     }
 

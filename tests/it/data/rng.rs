@@ -21,6 +21,16 @@ fn philox_gives_the_published_vectors() {
     }
 }
 
+/// One block after the other, however many of them are computed together.
+#[test]
+fn a_sequence_is_its_blocks_in_order() {
+    let mut rng = Rng::new(Key { seed: 7 | 9 << 32, ..KEY });
+    for block in 0..100 {
+        let expected = philox4x32([block, 2, 1, 2 << 16 | 4], [7, 9]);
+        assert_eq!([rng.next_u32(), rng.next_u32(), rng.next_u32(), rng.next_u32()], expected, "block {block}");
+    }
+}
+
 #[test]
 fn every_part_of_the_key_matters() {
     let first = |key| Rng::new(key).next_u64();
