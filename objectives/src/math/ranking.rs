@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use super::distance::{distances_of_products, squared_norms};
 
-/// Values in one block of distances: 32 MiB.
-const BLOCK_VALUES: usize = 1 << 23;
+/// Values in one block of distances: 64 MiB, so that the gallery is not made ready for a product too often.
+const BLOCK_VALUES: usize = 1 << 24;
 /// Values in one block of distances from a large gallery: 128 MiB.
 const MOST_VALUES: usize = 1 << 25;
 /// Rows from which on a matrix product is at its full rate.
