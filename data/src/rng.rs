@@ -56,25 +56,17 @@ const WEYL_0: u32 = 0x9E37_79B9;
 const WEYL_1: u32 = 0xBB67_AE85;
 
 /// One Philox4x32-10 block: 128 counter bits and 64 key bits to 128 random bits.
-pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
-    for round in 0..10 {
-        if round > 0 {
-            key = [key[0].wrapping_add(WEYL_0), key[1].wrapping_add(WEYL_1)];
-        }
-        let p0 = u64::from(MULTIPLIER_0) * u64::from(counter[0]);
-        let p1 = u64::from(MULTIPLIER_1) * u64::from(counter[2]);
-        counter =
-            [(p1 >> 32) as u32 ^ counter[1] ^ key[0], p1 as u32, (p0 >> 32) as u32 ^ counter[3] ^ key[1], p0 as u32];
-    }
-    counter
+pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    let [block] = blocks(counter, key);
+    block
 }
 
-/// The blocks of `counter` and those after it, each step of all of them before the next step.
+/// The blocks of `counter` and of those after it, each round of all of them before the next round.
 #[inline(always)]
-fn philox4x32_ahead(counter: [u32; 4], mut key: [u32; 2], blocks: &mut [u32; 4 * AHEAD]) {
-    let mut counters = counter.map(|part| [part; AHEAD]);
-    for (ahead, first) in counters[0].iter_mut().enumerate() {
-        *first = first.wrapping_add(ahead as u32);
+fn blocks<const N: usize>(counter: [u32; 4], mut key: [u32; 2]) -> [[u32; 4]; N] {
+    let mut counters = counter.map(|part| [part; N]);
+    for (ahead, first) in (0..).zip(&mut counters[0]) {
+        *first = first.wrapping_add(ahead);
     }
     for round in 0..10 {
         if round > 0 {
@@ -87,9 +79,7 @@ fn philox4x32_ahead(counter: [u32; 4], mut key: [u32; 2], blocks: &mut [u32; 4 *
             [*a, *b, *c, *d] = [(p1 >> 32) as u32 ^ *b ^ key[0], p1 as u32, (p0 >> 32) as u32 ^ *d ^ key[1], p0 as u32];
         }
     }
-    for (at, block) in blocks.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-        *block = [counters[0][at], counters[1][at], counters[2][at], counters[3][at]];
-    }
+    std::array::from_fn(|at| counters.map(|part| part[at]))
 }
 
 /// Blocks that are computed side by side for a sequence of which the first block has been used up.
@@ -130,20 +120,21 @@ impl Rng {
         number
     }
 
-    /// Most sequences are of a few numbers: one block; whoever wants more than that may want thousands.
+    /// A sequence's first block is computed alone, for many have no other; whoever wants more may want thousands.
     fn compute(&mut self) {
+        // No later block has this counter: they come in sixteens from 1 on, and wrap to 1.
         let first = self.counter[0];
-        let blocks = if first == 0 { 1 } else { AHEAD };
-        if blocks == 1 {
+        let computed = if first == 0 { 1 } else { AHEAD };
+        if computed == 1 {
             self.numbers[..4].copy_from_slice(&philox4x32(self.counter, self.key));
         } else {
             vectorized(
                 #[inline(always)]
-                || philox4x32_ahead(self.counter, self.key, &mut self.numbers),
+                || self.numbers.copy_from_slice(blocks::<AHEAD>(self.counter, self.key).as_flattened()),
             );
         }
-        self.counter[0] = first.wrapping_add(blocks as u32);
-        (self.next, self.end) = (0, 4 * blocks);
+        self.counter[0] = first.wrapping_add(computed as u32);
+        (self.next, self.end) = (0, 4 * computed);
     }
 
     /// 64 random bits.

@@ -7,8 +7,8 @@ use pulp::{Arch, Simd, WithSimd};
 static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 
 /// Runs a closure compiled for the widest vectors of this machine; loops in it, and in `#[inline(always)]` functions
-/// that it calls, become vector code. Everything here is integers, or single operations on floats that are rounded
-/// each: the bits do not depend on the machine.
+/// that it calls, become vector code. Callers work on integers, or by single operations on floats that are rounded each:
+/// then the bits do not depend on the machine.
 pub(crate) fn vectorized<R>(work: impl FnMut() -> R) -> R {
     ARCH.dispatch(Loop(work))
 }

@@ -29,11 +29,9 @@ pub fn gaussian_blur(image: &mut Image, radius: f64) {
         return;
     }
     let (height, width) = (image.height, image.width);
-    // Whole rows can be summed with vector instructions, three bytes of a pixel cannot: the columns'
-    // passes run over the picture on its side, as in `resize`.
     let mut other = Vec::new();
     let row = |y: usize| &image.data[y * width * 3..][..width * 3];
-    Sideways::default().work(row, height, width, &mut other, |before, after| {
+    Sideways::default().each_band(row, height, width, &mut other, |before, after| {
         let (before, after) = (before.as_flattened_mut(), after.as_flattened_mut());
         filter.passes(before.as_flattened_mut(), after.as_flattened_mut(), size_of::<Column>());
     });
@@ -76,9 +74,12 @@ impl BoxFilter {
     /// All passes over rows of `stride` bytes, from `data`, which is spoiled, to `out` of equal length.
     fn passes(self, data: &mut [u8], out: &mut [u8], stride: usize) {
         let mut sums = vec![0; stride];
-        self.pass(data, out, stride, &mut sums);
-        self.pass(out, data, stride, &mut sums);
-        self.pass(data, out, stride, &mut sums);
+        // There and back again; the last of an odd number ends there.
+        const { assert!(PASSES % 2 == 1) };
+        for pass in 0..PASSES {
+            let (from, to) = if pass % 2 == 0 { (&mut *data, &mut *out) } else { (&mut *out, &mut *data) };
+            self.pass(from, to, stride, &mut sums);
+        }
     }
 
     /// Makes every row of `out` the weighted mean of the rows of `data` around it.

@@ -13,10 +13,12 @@ pub(super) fn change(pixels: &mut [[u8; 3]], work: impl Fn(&mut [Lanes; 3])) {
     for pixels in whole {
         change_lanes(pixels, &work);
     }
-    let mut last = [[0; 3]; LANES];
-    last[..rest.len()].copy_from_slice(rest);
-    change_lanes(&mut last, &work);
-    rest.copy_from_slice(&last[..rest.len()]);
+    if !rest.is_empty() {
+        let mut last = [[0; 3]; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        change_lanes(&mut last, &work);
+        rest.copy_from_slice(&last[..rest.len()]);
+    }
 }
 
 #[inline(always)]
@@ -45,7 +47,7 @@ fn together(channels: &[Lanes; 3], pixels: &mut [[u8; 3]; LANES]) {
 }
 
 /// Truncates a number in 0..=255. A cast is not made of vector instructions, since it looks for numbers that do not fit;
-/// behind 2^23 a float has no fraction, and its lowest bits are the number.
+/// from 2^23 on a float has no fraction, and its lowest bits are the number.
 #[inline(always)]
 pub(super) fn byte(level: f32) -> u8 {
     const NO_FRACTION: f32 = (1 << 23) as f32;

@@ -2,7 +2,7 @@
 //!
 //! PIL keeps hue, saturation and value in 8 bits each, so that a turn by 0 is already lossy; that loss is reproduced. C
 //! evaluates the conversion in a mixture of f32 and f64. Here all is f32, which gives the same bytes for each of the 2^24
-//! colors: the tests ask for every one of them.
+//! colors: the tests turn every one of them, by three turns.
 
 use super::channels::{self, byte};
 use crate::image::Image;

@@ -11,7 +11,7 @@ pub fn pad_crop(image: &Image, border: usize, (top, left): (usize, usize)) -> Im
     assert!(top.max(left) <= 2 * border, "a window at {top}, {left} of a border of {border}");
     let mut cut = Image::black(image.height, image.width);
     let stride = image.width * 3;
-    // Where the picture and the window begin in the part that they share; the other of the two begins at 0.
+    // Where the part that both show begins: in the picture, and in the window.
     let (down, right) = (top.saturating_sub(border), left.saturating_sub(border));
     let (below, beside) = (border.saturating_sub(top), border.saturating_sub(left));
     let shared = image.width.saturating_sub(right + beside) * 3;

@@ -13,7 +13,7 @@ use crate::image::Image;
 use crate::simd::vectorized;
 use crate::spec::{Filter, Size};
 use crate::transform::Region;
-use crate::transform::sideways::{Column, Sideways};
+use crate::transform::sideways::{BAND, Column, Sideways};
 
 /// Fractional bits of a weight: 32 less 8 for the sample and 2 for the overshoot of negative lobes.
 const PRECISION: u32 = 32 - 8 - 2;
@@ -58,10 +58,11 @@ impl Resizer {
         } else {
             let weights = self.weights(region.width, width, filter);
             self.sideways
-                .work(row, region.height, width, &mut wide, |before, after| resize_band(before, &weights, after));
+                .each_band(row, region.height, width, &mut wide, |before, after| resize_band(before, &weights, after));
         }
         let data = if height == region.height {
-            wide[..height * width * 3].to_vec()
+            wide.truncate(height * width * 3);
+            std::mem::take(&mut wide)
         } else {
             let weights = self.weights(region.height, height, filter);
             resize_rows(&wide, width * 3, &weights)
@@ -149,7 +150,7 @@ fn resize_band(before: &[Column], weights: &Weights, after: &mut [Column]) {
         || {
             for ((first, taps), after) in weights.iter().zip(after.iter_mut()) {
                 // One by one, so that they are kept in registers.
-                let [mut x, mut y, mut z] = after.map(|vector| vector.map(|_| HALF));
+                let [mut x, mut y, mut z] = [[HALF; BAND]; 3];
                 for ([a, b, c], &weight) in before[first..].iter().zip(taps) {
                     add(&mut x, a, weight);
                     add(&mut y, b, weight);
@@ -162,7 +163,7 @@ fn resize_band(before: &[Column], weights: &Weights, after: &mut [Column]) {
 }
 
 #[inline(always)]
-fn add<const LANES: usize>(sums: &mut [i32; LANES], samples: &[u8; LANES], weight: i32) {
+fn add(sums: &mut [i32; BAND], samples: &[u8; BAND], weight: i32) {
     for (sum, &sample) in sums.iter_mut().zip(samples) {
         *sum = accumulate(*sum, sample, weight);
     }

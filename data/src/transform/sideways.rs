@@ -1,12 +1,13 @@
 //! Work along a picture's rows, done in vectors.
 //!
 //! The three bytes of a pixel are no vector, but the pixels of one column in [`BAND`] rows are a few. So a band of rows is
-//! laid on its side, worked on column by column, and stood up again; it is small enough to stay in the first cache.
+//! laid on its side, worked on column by column, and stood up again. A band of a picture some hundreds of pixels wide stays
+//! in the first cache.
 
 use crate::simd::vectorized;
 
 /// Rows of a band.
-const BAND: usize = 16;
+pub(super) const BAND: usize = 16;
 
 /// Bytes of one column of a band, in vectors.
 pub(super) type Column = [[u8; BAND]; 3];
@@ -14,7 +15,7 @@ pub(super) type Column = [[u8; BAND]; 3];
 /// Four pixels that follow each other in a row, or in a column.
 type Run = [u8; 12];
 
-/// A band on its side before and after some work: memory that one picture after the other uses.
+/// A band on its side before and after some work: memory that serves one picture after the other.
 #[derive(Default)]
 pub(super) struct Sideways {
     before: Vec<Column>,
@@ -22,10 +23,10 @@ pub(super) struct Sideways {
 }
 
 impl Sideways {
-    /// Lays every band of `rows` (`row(y)` for `y` under `height`, all of one width) on its side, lets `work` make
-    /// `width` columns of its columns, which it may spoil, and writes the rows of these to `out`. `out` ends with rows
-    /// of no meaning where `height` does not fill the last band.
-    pub(super) fn work<'a>(
+    /// Lays every band of a picture with the rows `row(0..height)` on its side, lets `work` make `width` columns (its
+    /// second argument) of the picture's columns (its first, which it may spoil), and writes the rows of those to `out`.
+    /// `out` ends with rows of no meaning where `height` does not fill the last band.
+    pub(super) fn each_band<'a>(
         &mut self,
         row: impl Fn(usize) -> &'a [u8],
         height: usize,
@@ -112,16 +113,17 @@ fn run_mut(column: &mut Column, at: usize) -> &mut Run {
     &mut column.as_flattened_mut().as_chunks_mut().0[at]
 }
 
-/// Lays a square of 4 x 4 pixels on its side.
+/// Exchanges the rows and columns of a square of 4 x 4 pixels.
 #[inline(always)]
 fn turn(from: [&Run; 4], [a, b, c, d]: [&mut Run; 4]) {
-    *a = column::<0, 1, 2>(from);
-    *b = column::<3, 4, 5>(from);
-    *c = column::<6, 7, 8>(from);
-    *d = column::<9, 10, 11>(from);
+    *a = across::<0, 1, 2>(from);
+    *b = across::<3, 4, 5>(from);
+    *c = across::<6, 7, 8>(from);
+    *d = across::<9, 10, 11>(from);
 }
 
+/// The pixel with these bytes of each run.
 #[inline(always)]
-fn column<const R: usize, const G: usize, const B: usize>([a, b, c, d]: [&Run; 4]) -> Run {
+fn across<const R: usize, const G: usize, const B: usize>([a, b, c, d]: [&Run; 4]) -> Run {
     [a[R], a[G], a[B], b[R], b[G], b[B], c[R], c[G], c[B], d[R], d[G], d[B]]
 }

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::distance::{distances_of_products, squared_norms};
 
-/// Values in one block of distances: 64 MiB, so that the gallery is not made ready for a product too often.
+/// Values in one block of distances: 64 MiB, so that the gallery is not packed for a product too often.
 const BLOCK_VALUES: usize = 1 << 24;
 /// Values in one block of distances from a large gallery: 128 MiB.
 const MOST_VALUES: usize = 1 << 25;

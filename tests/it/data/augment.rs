@@ -7,7 +7,7 @@ use reid_data::spec::{ErasingSpec, Filter, Normalisation, Size};
 use reid_data::transform::{Region, Resizer, flip, normalise, pad_crop};
 use reid_data::views::{Crop, ViewPlan, ViewSpec};
 
-use super::fixture::picture;
+use super::fixture::{noise, picture};
 
 const KEY: DrawKey = DrawKey { seed: 1, epoch: 2, draw: 3 };
 
@@ -147,7 +147,7 @@ proptest! {
         (to_height, to_width) in (1..40_usize, 1..40_usize),
         filter in prop_oneof![Just(Filter::Bilinear), Just(Filter::Bicubic)],
     ) {
-        let image = picture(seed, height, width);
+        let image = noise(seed, height, width);
         // One after the other with the same memory, which must not show.
         let mut resizer = Resizer::new();
         let mut resize = |image: &Image, height, width| {
@@ -164,7 +164,7 @@ proptest! {
         (height, width) in (1..8_usize, 1..8_usize),
         (border, top, left) in (0..12_usize).prop_flat_map(|border| (Just(border), 0..=2 * border, 0..=2 * border)),
     ) {
-        let image = picture(1, height, width);
+        let image = noise(1, height, width);
         let cut = pad_crop(&image, border, (top, left));
         for (at, &pixel) in cut.data.as_chunks::<3>().0.iter().enumerate() {
             let (y, x) = ((at / width + top).checked_sub(border), (at % width + left).checked_sub(border));

@@ -22,6 +22,12 @@ pub(crate) fn picture(seed: u64, height: usize, width: usize) -> Image {
     image
 }
 
+/// A picture in which every pixel is its own.
+pub(crate) fn noise(seed: u64, height: usize, width: usize) -> Image {
+    let mut rng = Rng::new(Key { seed, stream: Stream::Render, epoch: 0, draw: 0, view: 0 });
+    Image::new(height, width, (0..height * width * 3).map(|_| rng.below(256) as u8).collect())
+}
+
 /// The JPEG file of a picture.
 pub(crate) fn jpeg(image: &Image) -> Vec<u8> {
     let mut bytes = Vec::new();
